@@ -1,0 +1,5 @@
+"""`python -m beacond`."""
+
+from beacond.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""What was handed over for sending and has not left yet: bounded, and emptied by an outage."""
+
+import asyncio
+from collections import deque
+
+MESSAGES_MAX = 512
+BYTES_MAX = 4 << 20
+BATCH_MESSAGES_MAX = 32
+"""Sent before the first of them is confirmed. Also what a broker's alarm can catch on the way
+and deliver late, so not too many."""
+
+
+class Outbox:
+    """Anyone puts, without waiting; one task takes a batch at a time and says how it ended."""
+
+    def __init__(self) -> None:
+        self._messages: deque[tuple[str, bytes]] = deque()
+        self._bytes = 0
+        self._in_hand = 0
+        self._lost = 0
+        self._filled = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, key: str, data: bytes) -> bool:
+        """False: full."""
+        if len(self._messages) >= MESSAGES_MAX or self._bytes + len(data) > BYTES_MAX:
+            return False
+        self._messages.append((key, data))
+        self._bytes += len(data)
+        self._filled.set()
+        self._idle.clear()
+        return True
+
+    async def take(self) -> list[tuple[str, bytes]]:
+        """Wait for messages; the oldest of them."""
+        await self._filled.wait()
+        batch: list[tuple[str, bytes]] = []
+        while self._messages and len(batch) < BATCH_MESSAGES_MAX:
+            key, data = self._messages.popleft()
+            self._bytes -= len(data)
+            batch.append((key, data))
+        self._in_hand = len(batch)
+        self._settle()
+        return batch
+
+    def done(self, *, sent: bool) -> None:
+        """What was taken last has left, or is lost."""
+        self._lost += 0 if sent else self._in_hand
+        self._in_hand = 0
+        self._settle()
+
+    def drop(self) -> None:
+        """Forget everything."""
+        self._lost += len(self._messages) + self._in_hand
+        self._messages.clear()
+        self._bytes = self._in_hand = 0
+        self._settle()
+
+    async def emptied(self, timeout_s: float) -> bool:
+        """Wait until all is sent; False when the time ran out or something was lost meanwhile."""
+        lost = self._lost
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return self._lost == lost
+
+    def _settle(self) -> None:
+        if not self._messages:
+            self._filled.clear()
+            if not self._in_hand:
+                self._idle.set()

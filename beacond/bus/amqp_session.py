@@ -1,0 +1,287 @@
+"""One AMQP session: a connection that listens and one that publishes, to the same broker.
+
+Two connections, because a broker in need of memory or disk stops reading from those who publish
+and goes on serving those who only listen.
+
+aio-pika's plain connection is used, its channels through the layer beneath (aiormq): that is where
+timeouts and the broker's cancelling of a consumer are to be had, at half the work a message.
+"""
+
+import asyncio
+import logging
+import ssl
+from asyncio import FIRST_COMPLETED
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import DeliveryError
+from aiormq import spec
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractConnection as Link
+
+from beacond.bus.amqp_reason import LIBRARY_ERRORS, SessionError, explain, failing
+from beacond.bus.amqp_topology import Identity, open_channel, subscribe
+from beacond.bus.amqp_url import AmqpUrl
+from beacond.bus.base import Delivery
+
+HEARTBEAT_S = 10
+"""Cleans up after what the self-ping has long noticed; the broker then forgets us within 20 s."""
+MESSAGE_BYTES_MAX = 1 << 20
+PING = "ping"
+
+# They report at ERROR, with tracebacks and at each attempt, what we report once in one line.
+for _name in ("aio_pika", "aiormq"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    connect_s: float = 15.0
+    """Long, because a broker that comes back to a thousand clients answers late; giving up early
+    makes it answer nobody."""
+    rpc_s: float = 10.0
+    confirm_s: float = 2.0
+    ping_s: float = 3.0
+    close_s: float = 1.5
+
+
+class AmqpSession:
+    """Made by `open`. `lost` is done, with a reason, once anything of it has failed; `deaf` once
+    it no longer listens (a session that can't publish may still hear)."""
+
+    def __init__(
+        self,
+        url: AmqpUrl,
+        identity: Identity,
+        timing: Timing,
+        nonce: bytes,
+        received: Callable[[Sequence[Delivery]], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._url = url
+        self._identity = identity
+        self._timing = timing
+        self._received = received
+        self._connections: list[AbstractConnection] = []
+        self._pub: AbstractChannel | None = None
+        self._pub_link: Link | None = None
+        self._batch: list[Delivery] = []
+        self._nonce = nonce
+        self._pong: asyncio.Future[None] | None = None
+        self.lost: asyncio.Future[str] = self._loop.create_future()
+        self.deaf: asyncio.Future[str] = self._loop.create_future()
+        self.heard_at = self._loop.time()
+        """When anything was last read."""
+        self.proven = False
+        """The last ping came back."""
+
+    # ---- making
+    @classmethod
+    async def open(
+        cls,
+        url: AmqpUrl,
+        address: tuple[str, int],
+        identity: Identity,
+        timing: Timing,
+        nonce: bytes,
+        received: Callable[[Sequence[Delivery]], None],
+    ) -> Self:
+        """A session that listens and, unless the broker blocks publishing, has heard itself.
+
+        `nonce` tells its pings from another session's. `received` gets what others and we
+        ourselves sent, in the event loop. Raises SessionError.
+        """
+        session = cls(url, identity, timing, nonce, received)
+        try:
+            await session._listen(await session._connect(address, "sub"))
+            await session._prepare_publishing(await session._connect(address, "pub"))
+            with failing("publish"):
+                if not await session.ping() and not await session.is_blocked():
+                    raise SessionError(_first(session.lost, "what we send does not come back"))
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    async def _connect(self, address: tuple[str, int], role: str) -> Link:
+        host, port = address
+        context: ssl.SSLContext | None = None
+        with failing("connect"):
+            if self._url.tls is not None:
+                context = self._url.tls.context()
+            connection = await aio_pika.connect(
+                host=host,
+                port=port,
+                login=self._url.user,
+                password=self._url.password,
+                virtualhost=self._url.vhost,
+                ssl=context is not None,
+                ssl_context=context,
+                client_properties={"connection_name": f"{self._identity.name}:{role}"},
+                timeout=self._timing.connect_s,
+                heartbeat=HEARTBEAT_S,
+            )
+        self._connections.append(connection)
+        transport = connection.transport
+        if transport is None:
+            raise SessionError("connect: closed by the broker")
+        return transport.connection
+
+    async def _listen(self, link: Link) -> None:
+        self._watch(link.closing, "connection", deafening=True)
+        channel = await subscribe(
+            link,
+            self._identity,
+            received=self._arrived,
+            cancelled=self._cancelled,
+            rpc_s=self._timing.rpc_s,
+        )
+        self._watch(channel.closing, "channel", deafening=True)
+
+    async def _prepare_publishing(self, link: Link) -> None:
+        self._watch(link.closing, "connection")
+        self._pub_link = link
+        with failing("open a channel"):
+            self._pub = await open_channel(link, self._timing.rpc_s, confirms=True)
+        self._watch(self._pub.closing, "publish")
+
+    # ---- publishing
+    async def publish(self, batch: Sequence[tuple[str, bytes]]) -> bool:
+        """Send `(routing key, body)` to the exchange; True when the broker confirmed them all.
+
+        False: some may be lost, or leave later than now (the broker has stopped reading).
+        """
+        return await self._publish(batch, _MESSAGE)
+
+    async def _publish(
+        self, batch: Sequence[tuple[str, bytes]], properties: spec.Basic.Properties
+    ) -> bool:
+        channel = self._pub
+        if channel is None:
+            return False
+        # The library ends our publishing with its own CancelledError when a channel closes:
+        # gathered, that is a result like others.
+        results = await asyncio.gather(
+            *(
+                channel.basic_publish(
+                    body,
+                    exchange=self._identity.exchange,
+                    routing_key=key,
+                    properties=properties,
+                    timeout=self._timing.confirm_s,
+                )
+                for key, body in batch
+            ),
+            return_exceptions=True,
+        )
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors and channel.is_closed:
+            # The reason is on its way.
+            await asyncio.wait({self.lost}, timeout=self._timing.close_s)
+        # A refusal (nack) of one message is its loss, and says nothing about the session.
+        return all(isinstance(error, DeliveryError) for error in errors)
+
+    async def ping(self) -> bool:
+        """Send ourselves a message through the exchange and wait until it is back.
+
+        It passes every part that others' messages need, so it finds what no error tells:
+        deleted bindings, a forgotten queue, a broker that stands still. An earlier ping that comes
+        late counts too: a slow broker is no dead one, and a new session would slow it further.
+        """
+        self._pong = self._loop.create_future()
+        started_at = self._loop.time()
+        confirmed = await self._publish([(self._identity.own_key, self._nonce)], _PING)
+        if confirmed or not await self.is_blocked():
+            wait_s = started_at + self._timing.ping_s - self._loop.time()
+            ends: set[asyncio.Future[Any]] = {self._pong, self.lost}
+            await asyncio.wait(ends, timeout=max(wait_s, 0), return_when=FIRST_COMPLETED)
+        self.proven = self._pong.done()
+        return self.proven
+
+    async def is_blocked(self) -> bool:
+        """Has the broker said that it reads nothing more of what we publish?"""
+        if self._pub_link is None or self._pub_link.is_closed:
+            return False
+        try:
+            async with asyncio.timeout(0.01):
+                await self._pub_link.ready()
+        except TimeoutError:
+            return True
+        return False
+
+    async def unblocked(self) -> None:
+        """Wait until it reads again, or the session is lost."""
+        if self._pub_link is None:
+            return
+        ready = asyncio.ensure_future(self._pub_link.ready())
+        ends: set[asyncio.Future[Any]] = {ready, self.lost}
+        try:
+            await asyncio.wait(ends, return_when=FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+
+    # ---- hearing
+    def hears(self) -> bool:
+        """Is it connected, and has read anything for as long as it takes to miss the pings?"""
+        silent_s = self._loop.time() - self.heard_at
+        return not self.deaf.done() and silent_s < 3 * self._timing.ping_s
+
+    async def _arrived(self, message: DeliveredMessage) -> None:
+        self.heard_at = self._loop.time()
+        if message.header.properties.message_type == PING:
+            if message.body == self._nonce and self._pong and not self._pong.done():
+                self._pong.set_result(None)
+            return
+        if len(message.body) > MESSAGE_BYTES_MAX:
+            return
+        if not self._batch:
+            self._loop.call_soon(self._hand_over)
+        self._batch.append(Delivery(message.body, self.heard_at))
+
+    def _hand_over(self) -> None:
+        batch, self._batch = self._batch, []
+        if batch:
+            self._received(batch)
+
+    # ---- ending
+    def _watch(
+        self, closing: "asyncio.Future[object]", what: str, *, deafening: bool = False
+    ) -> None:
+        def closed(future: "asyncio.Future[object]") -> None:
+            error = None if future.cancelled() else future.exception()
+            self._lose(f"{what}: {explain(error)}", deafening=deafening)
+
+        closing.add_done_callback(closed)
+
+    def _cancelled(self, _: spec.Basic.Cancel) -> None:
+        self._lose("the broker has deleted our queue", deafening=True)
+
+    def _lose(self, reason: str, *, deafening: bool) -> None:
+        if deafening and not self.deaf.done():
+            self.deaf.set_result(reason)
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    async def close(self) -> None:
+        """Within a few seconds, whatever state the broker is in. Never raises."""
+        self._batch.clear()
+        await asyncio.gather(*(self._close(connection) for connection in self._connections))
+
+    async def _close(self, connection: AbstractConnection) -> None:
+        with suppress(*LIBRARY_ERRORS):
+            async with asyncio.timeout(self._timing.close_s):
+                await connection.close()
+
+
+_MESSAGE = spec.Basic.Properties(delivery_mode=1, message_id="-")
+_PING = spec.Basic.Properties(delivery_mode=1, message_id="-", message_type=PING)
+# The library invents a 32-byte message_id for a message without one, of use only to find
+# returned messages again; ours are never returned.
+
+
+def _first(lost: "asyncio.Future[str]", otherwise: str) -> str:
+    return lost.result() if lost.done() else otherwise

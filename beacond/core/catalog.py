@@ -1,0 +1,381 @@
+"""What this agent believes of every node: state is merged, liveness is local and never merged."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from beacond.core.entry import Entry, Source, share_of
+from beacond.core.events import Kind
+from beacond.core.leases import DueHeap, LeaseClock, SendStamps
+from beacond.core.messages import Envelope, Goodbye, Heartbeat, SyncEntry
+from beacond.core.model import AgentState, Mode, Record
+from beacond.core.story import tell
+from beacond.core.tables import Tables, instances_of
+from beacond.core.view import AgentView, InstanceView
+
+NODES_MAX = 20_000
+FORGET_S = 24 * 3600.0
+"""How long a goodbye, an expired node or a held one is remembered."""
+TTL_MIN_S, TTL_MAX_S = 3.0, 3 * 3600.0
+HOLD_MAX_S = 3600.0
+SUSPECT_BEATS = 2.2
+"""Suspect when two heartbeats in a row, jitter allowed for, did not come."""
+SUSPECT_TTL = 0.8
+"""… and in any case before the lease ends."""
+
+Telling = tuple[Kind, str, InstanceView | None, AgentView | None]
+
+
+class Catalog:
+    """Entries by node. Methods that take something from outside return why it was dropped.
+
+    What happened is gathered in `tellings`, for the node to turn into events.
+    """
+
+    def __init__(self, node: str, tables: Tables, clock: LeaseClock) -> None:
+        self._node = node
+        self._tables = tables
+        self._clock = clock
+        self._due = DueHeap()
+        self._digest = 0
+        self.entries: dict[str, Entry] = {}
+        self.suspects: dict[str, Entry] = {}
+        """Silent nodes that were heard since our start, in the order they fell silent."""
+        self.alive: dict[str, Entry] = {}
+        """Other nodes of whom a heartbeat is expected."""
+        self.tellings: list[Telling] = []
+
+    @property
+    def digest(self) -> bytes:
+        return self._digest.to_bytes(8, "big")
+
+    # ---- one function per fact from outside; each begins with the same guards (`_speaker`)
+
+    def heartbeat(self, envelope: Envelope, beat: Heartbeat, received_at: float) -> str | None:
+        entry = self._speaker(envelope, received_at)
+        if isinstance(entry, str):
+            return entry
+        if entry.leaving:
+            return "after-goodbye"
+        if beat.seq <= entry.seq or (entry.stamps and beat.series < entry.stamps.series):
+            return "replayed"
+        age = _age(entry, beat, received_at)
+        entry.seq = beat.seq
+        entry.version_said = max(entry.version_said, beat.version)
+        ttl_s = min(max(beat.ttl_ms / 1000, TTL_MIN_S), TTL_MAX_S)
+        if age >= ttl_s:
+            return "too-old"
+        entry.ttl_s = ttl_s
+        entry.suspect_s = min(SUSPECT_BEATS * beat.next_ms / 1000, SUSPECT_TTL * ttl_s)
+        entry.digest = beat.digest
+        entry.last_heard_at = received_at - age
+        self._renew(entry, self._clock.at(received_at) - age, received_at)
+        if beat.version >= (entry.record.version if entry.record else 0):
+            self._set_mode(entry, beat.mode)
+        return None
+
+    def announce(self, envelope: Envelope, record: Record, now: float) -> str | None:
+        entry = self._speaker(envelope, now)
+        if isinstance(entry, str):
+            return entry
+        return None if self._merge(entry, record, now) else "old-version"
+
+    def goodbye(self, envelope: Envelope, bye: Goodbye, now: float) -> str | None:
+        entry = self._speaker(envelope, now)
+        if isinstance(entry, str):
+            return entry
+        if bye.seq < entry.seq:
+            return "replayed"
+        entry.seq = bye.seq
+        if bye.hold_ms <= 0 or not entry.shown:
+            self._end(entry, AgentState.LEFT, now)
+        elif not entry.leaving:
+            hold_s = min(bye.hold_ms / 1000, HOLD_MAX_S)
+            entry.leaving = True
+            entry.expires_at = self._clock.at(now) + hold_s
+            self._due.push(entry.node, entry.expires_at)
+            if entry.state is AgentState.ALIVE:
+                self._suspect(entry, now, "hold")
+        return None
+
+    def tombstone(self, node: str, incarnation: int, now: float) -> None:
+        """A goodbye that somebody else remembers."""
+        entry = self._entry(node, now)
+        if entry is not None and entry.incarnation <= incarnation > entry.left_incarnation:
+            entry.incarnation = incarnation
+            self._end(entry, AgentState.LEFT, now)
+
+    def synced(self, told: SyncEntry, grant_min_s: float, now: float) -> None:
+        """A node's state from another agent, which itself heard it `heard_ms` ago.
+
+        Grants a lease to who is new to us; never renews one that we gave.
+        """
+        record = told.record
+        entry = self._entry(record.node, now)
+        if entry is None or record.incarnation <= entry.left_incarnation:
+            return
+        if (record.incarnation, record.boot_id) < entry.speaker:
+            return
+        new_boot = entry.speaker < (record.incarnation, record.boot_id)
+        if new_boot:
+            entry.speaks_anew(record.incarnation, record.boot_id)
+        self._merge(entry, record, now)
+        unknown = not entry.leased and (new_boot or entry.state is None)
+        if unknown or entry.source is Source.SNAPSHOT:
+            ttl_s = min(max(told.ttl_ms / 1000, TTL_MIN_S), TTL_MAX_S)
+            lease_s = max(grant_min_s, ttl_s - told.heard_ms / 1000)
+            entry.leased, entry.source, entry.ttl_s = True, Source.SYNCED, ttl_s
+            entry.suspect_s = SUSPECT_TTL * ttl_s
+            entry.suspect_at = self._clock.at(now) + SUSPECT_TTL * lease_s
+            entry.expires_at = self._clock.at(now) + lease_s
+            self._revive(entry, now, "synced")
+
+    # ---- time
+
+    def advance(self, now: float) -> None:
+        """Let leases end that ran out in time in which we could hear.
+
+        Who falls silent is never ended in the same call: whether many did is to be judged first.
+        """
+        reading = self._clock.proven
+        again: list[Entry] = []
+        while (node := self._due.pop(reading)) is not None:
+            entry = self.entries.get(node)
+            if entry is None or not entry.leased:
+                continue
+            if entry.state is AgentState.ALIVE and reading >= entry.suspect_at:
+                self._suspect(entry, now, "silent")
+                again.append(entry)
+            elif reading < entry.expires_at:
+                again.append(entry)
+            elif entry.record is None:
+                entry.leased = False
+            elif not entry.held:
+                self._end(entry, AgentState.LEFT if entry.leaving else AgentState.EXPIRED, now)
+        for entry in again:
+            self._queue(entry)
+
+    def grace(self, spread_s: float) -> None:
+        """Sight is back: nobody expires before it had a whole ttl, and the reconnect spread."""
+        reading = self._clock.proven
+        for entry in self.entries.values():
+            if entry.leased and not entry.graced and not entry.leaving:
+                entry.graced = True
+                entry.suspect_at = max(entry.suspect_at, reading + entry.suspect_s + spread_s)
+                entry.expires_at = max(entry.expires_at, reading + entry.ttl_s + spread_s)
+                self._queue(entry)
+
+    def sweep(self, now: float) -> None:
+        """Forget nodes that have been gone for long."""
+        for entry in list(self.entries.values()):
+            if not entry.leased and now - entry.since_at > FORGET_S:
+                del self.entries[entry.node]
+                self._due.discard(entry.node)
+                self._tables.forget(entry.node)
+
+    # ---- holding (see silence.py)
+
+    def hold(self, entry: Entry) -> None:
+        entry.held = True
+
+    def release(self, entry: Entry, *, doubted: bool) -> None:
+        """Let the lease end as usual; `doubted`: and don't hold it again while it is silent."""
+        entry.held = False
+        entry.doubted = entry.doubted or doubted
+        self._due.push(entry.node, entry.expires_at)
+
+    def keep_as_last_resort(self, entry: Entry) -> None:
+        entry.held = False
+        entry.last_resort = True
+        entry.expires_at = self._clock.proven + FORGET_S
+        self.suspects.pop(entry.node, None)
+        self._due.push(entry.node, entry.expires_at)
+        self._show(entry)
+
+    # ---- our own node, and the past
+
+    def put_own(self, record: Record, ttl_s: float, now: float) -> None:
+        """Show what we publish ourselves; it has no lease and never falls silent."""
+        entry = self.entries.get(record.node)
+        joined = entry is None
+        if entry is None:
+            entry = self.entries[record.node] = Entry(record.node, now)
+        entry.record, entry.mode = record, record.body.mode
+        entry.incarnation, entry.boot_id = record.incarnation, record.boot_id
+        entry.state, entry.leased, entry.last_heard_at = AgentState.ALIVE, True, now
+        entry.suspect_at = entry.expires_at = float("inf")
+        entry.ttl_s = ttl_s
+        self._show(entry)
+        if joined:
+            self._tell_agent(Kind.AGENT_JOINED, "started", entry)
+
+    def restore(self, record: Record, ttl_s: float, now: float) -> None:
+        """Show a node from the snapshot: stale, its lease beginning with our first sight."""
+        if record.node in self.entries or len(self.entries) >= NODES_MAX:
+            return
+        entry = self.entries[record.node] = Entry(
+            node=record.node,
+            since_at=now,
+            state=AgentState.SUSPECT,
+            source=Source.SNAPSHOT,
+            record=record,
+            incarnation=record.incarnation,
+            boot_id=record.boot_id,
+            mode=record.body.mode,
+            leased=True,
+            ttl_s=ttl_s,
+            suspect_s=ttl_s,
+        )
+        self._show(entry)
+
+    def restore_tombstone(self, node: str, incarnation: int, now: float) -> None:
+        if node not in self.entries and len(self.entries) < NODES_MAX:
+            self.entries[node] = Entry(
+                node, now, AgentState.LEFT, incarnation=incarnation, left_incarnation=incarnation
+            )
+
+    def shown_instances(self, node: str) -> tuple[InstanceView, ...]:
+        return self._tables.instances(node)
+
+    def others(self) -> Iterator[Entry]:
+        return (entry for entry in self.entries.values() if entry.node != self._node)
+
+    # ---- inside
+
+    def _entry(self, node: str, now: float) -> Entry | None:
+        entry = self.entries.get(node)
+        if entry is None and len(self.entries) < NODES_MAX:
+            entry = self.entries[node] = Entry(node, now)
+        return entry
+
+    def _speaker(self, envelope: Envelope, now: float) -> Entry | str:
+        """The entry of who speaks, or why it may not."""
+        entry = self._entry(envelope.sender, now)
+        if entry is None:
+            return "too-many-nodes"
+        speaker = (envelope.incarnation, envelope.boot_id)
+        if speaker < entry.speaker:
+            return "old-incarnation"
+        if envelope.incarnation <= entry.left_incarnation:
+            return "after-goodbye"
+        if speaker > entry.speaker:
+            entry.speaks_anew(*speaker)
+        return entry
+
+    def _merge(self, entry: Entry, record: Record, now: float) -> bool:
+        """The merge rule: the greatest (incarnation, boot id, version) is kept."""
+        if entry.record is not None and record.key <= entry.record.key:
+            return False
+        restarted = entry.record is not None and (
+            (entry.record.incarnation, entry.record.boot_id) != (record.incarnation, record.boot_id)
+        )
+        entry.record = record
+        entry.request_at = None if not entry.behind else entry.request_at
+        if record.version >= entry.version_said:
+            entry.mode = record.body.mode
+        if entry.leased and entry.state in (AgentState.ALIVE, AgentState.SUSPECT):
+            self._show(entry)
+            if restarted and entry.state is AgentState.ALIVE:
+                self._tell_agent(Kind.AGENT_JOINED, "restarted", entry)
+        elif entry.leased:
+            self._revive(entry, now, "announced")
+        return True
+
+    def _renew(self, entry: Entry, reading: float, now: float) -> None:
+        suspect_at, expires_at = reading + entry.suspect_s, reading + entry.ttl_s
+        if entry.state is AgentState.ALIVE:
+            # A heartbeat that waited somewhere must not shorten what an earlier one gave.
+            suspect_at = max(suspect_at, entry.suspect_at)
+            expires_at = max(expires_at, entry.expires_at)
+        entry.suspect_at, entry.expires_at = suspect_at, expires_at
+        entry.graced = False
+        known = entry.leased and entry.state is AgentState.ALIVE and entry.source is Source.HEARD
+        entry.leased, entry.source = True, Source.HEARD
+        self._queue(entry)
+        if not known:
+            self._revive(entry, now, "heard")
+
+    def _revive(self, entry: Entry, now: float, reason: str) -> None:
+        """Show as alive who was not; without a record there is nothing to show yet."""
+        entry.held = entry.doubted = entry.last_resort = False
+        self.suspects.pop(entry.node, None)
+        self._queue(entry)
+        if entry.record is None:
+            return
+        before, entry.state = entry.state, AgentState.ALIVE
+        if before is AgentState.ALIVE:
+            self._show(entry)
+            return
+        entry.since_at = now
+        kind = Kind.AGENT_RECOVERED if before is AgentState.SUSPECT else Kind.AGENT_JOINED
+        self._tell_agent(kind, reason, entry)
+        self._show(entry)
+
+    def _suspect(self, entry: Entry, now: float, reason: str) -> None:
+        entry.state, entry.since_at = AgentState.SUSPECT, now
+        if entry.source is Source.HEARD and not entry.leaving:
+            self.suspects[entry.node] = entry
+        self._tell_agent(Kind.AGENT_SUSPECT, reason, entry)
+        self._show(entry)
+
+    def _end(self, entry: Entry, state: AgentState, now: float) -> None:
+        was_shown = entry.state in (AgentState.ALIVE, AgentState.SUSPECT)
+        entry.leased = entry.held = entry.doubted = entry.last_resort = False
+        entry.state, entry.since_at = state, now
+        entry.request_at = None
+        self.suspects.pop(entry.node, None)
+        left = state is AgentState.LEFT
+        if left:
+            entry.left_incarnation = max(entry.left_incarnation, entry.incarnation)
+        if was_shown:
+            why = "agent-left" if left else "agent-expired"
+            self._show(entry, why)
+            kind = Kind.AGENT_LEFT if left else Kind.AGENT_EXPIRED
+            self._tell_agent(kind, "goodbye" if left else "silent", entry)
+        entry.leaving = False
+        if left:
+            entry.record = None
+
+    def _set_mode(self, entry: Entry, mode: Mode) -> None:
+        if mode is not entry.mode:
+            entry.mode = mode
+            if entry.shown and entry.state is not None:
+                self._show(entry)
+
+    def _show(self, entry: Entry, gone_because: str = "deregistered") -> None:
+        """Bring view, digest and counts up to date with an entry."""
+        state = entry.state or AgentState.ALIVE
+        record = entry.record if entry.leased else None
+        instances = () if record is None else instances_of(
+            entry.node,
+            replace(record.body, mode=entry.mode),
+            freshness=entry.freshness,
+            last_resort=entry.last_resort,
+        )  # fmt: skip
+        for change in self._tables.put(entry.view(state), instances):
+            for kind, reason, instance in tell(change, gone_because):
+                self.tellings.append((kind, reason, instance, None))
+        believed = record is not None and entry.source is not Source.SNAPSHOT
+        share = share_of(record) if record is not None and believed else 0
+        self._digest ^= entry.share ^ share
+        entry.share = share
+        if believed and state is AgentState.ALIVE and entry.node != self._node:
+            self.alive[entry.node] = entry
+        else:
+            self.alive.pop(entry.node, None)
+
+    def _queue(self, entry: Entry) -> None:
+        alive = entry.state is AgentState.ALIVE
+        self._due.push(entry.node, entry.suspect_at if alive else entry.expires_at)
+
+    def _tell_agent(self, kind: Kind, reason: str, entry: Entry) -> None:
+        state = entry.state or AgentState.ALIVE
+        self.tellings.append((kind, reason, None, entry.view(state)))
+
+
+def _age(entry: Entry, beat: Heartbeat, received_at: float) -> float:
+    """Seconds the heartbeat waited somewhere; of a new series nothing is known yet."""
+    stamp_s = beat.stamp_ms / 1000
+    if entry.stamps is None or beat.series > entry.stamps.series:
+        entry.stamps = SendStamps.first(beat.series, stamp_s, received_at)
+        return 0.0
+    return entry.stamps.age(stamp_s, received_at)

@@ -1,0 +1,316 @@
+"""What this node runs: registrations, their health and modes. The only writer of our own state."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from beacond.core.checks import CheckRun
+from beacond.core.local import (
+    FILE_ORIGIN,
+    LimitReached,
+    LocalInstance,
+    ModeState,
+    NoSuchCheck,
+    OwnedElsewhere,
+    Registration,
+    UnknownInstance,
+)
+from beacond.core.model import (
+    CheckType,
+    InstanceSpec,
+    Mode,
+    Published,
+    Status,
+    worst_status,
+)
+
+INSTANCES_MAX = 2048
+MODE_FOR_S = {Mode.DRAINING: 600.0, Mode.MAINTENANCE: 3600.0}
+MODE_FOR_MAX_S = 24 * 3600.0
+NEVER = float("inf")
+
+
+@dataclass(slots=True)
+class _Moded:
+    """A mode that ends by itself. `ends_at` is monotonic, the state's `until` is for people."""
+
+    state: ModeState = field(default_factory=ModeState)
+    ends_at: float = NEVER
+
+    def set(self, mode: Mode, for_s: float | None, reason: str, now: float, wall: float) -> None:
+        self.state = _mode_state(mode, for_s, reason, wall)
+        self.ends_at = NEVER if self.state.until is None else now + (self.state.until - wall)
+
+    def restore(self, state: ModeState, now: float, wall: float) -> None:
+        """Go on with a mode set before a restart; its end is judged by our own wall clock."""
+        if state.mode is Mode.NORMAL or state.until is None:
+            return
+        left_s = min(state.until - wall, MODE_FOR_MAX_S)
+        if left_s > 0:
+            self.state, self.ends_at = state, now + left_s
+
+    def end(self, now: float) -> bool:
+        if now < self.ends_at:
+            return False
+        self.state, self.ends_at = ModeState(), NEVER
+        return True
+
+
+@dataclass(slots=True)
+class _Own:
+    spec: InstanceSpec
+    origin: str
+    checks: dict[str, CheckRun]
+    mode: _Moded = field(default_factory=_Moded)
+
+    @property
+    def status(self) -> Status:
+        return worst_status(*(run.status for run in self.checks.values()))
+
+
+class Registry:
+    """Registrations of this host. Refusals raise a `RequestError` and change nothing."""
+
+    def __init__(self, addresses: tuple[str, ...]) -> None:
+        self._addresses = addresses
+        self._own: dict[str, _Own] = {}
+        self._host_mode = _Moded()
+        self._deadline: float | None = None
+        """Asked for after every call into the core, so kept until something here changes."""
+
+    # ---- reads
+
+    @property
+    def host_mode(self) -> ModeState:
+        return self._host_mode.state
+
+    def instances(self) -> tuple[LocalInstance, ...]:
+        return tuple(self._local(own) for _, own in sorted(self._own.items()))
+
+    def instance(self, instance_id: str) -> LocalInstance:
+        return self._local(self._find(instance_id))
+
+    def published(self) -> tuple[Published, ...]:
+        return tuple(
+            _published(own.spec, own.status, own.mode.state.mode)
+            for _, own in sorted(self._own.items())
+        )
+
+    def registrations(self) -> tuple[Registration, ...]:
+        return tuple(
+            Registration(own.spec, own.origin, own.mode.state)
+            for _, own in sorted(self._own.items())
+        )
+
+    @property
+    def deadline(self) -> float:
+        """When `advance` next has something to do."""
+        if self._deadline is None:
+            modes_at = min((own.mode.ends_at for own in self._own.values()), default=NEVER)
+            checks_at = min((run.deadline for run in self._runs()), default=NEVER)
+            self._deadline = min(self._host_mode.ends_at, modes_at, checks_at)
+        return self._deadline
+
+    # ---- requests
+
+    def plan_register(self, spec: InstanceSpec, origin: str) -> tuple[Registration, ...]:
+        """What the registrations would be. Raises OwnedElsewhere, LimitReached."""
+        own = self._own.get(spec.id)
+        if own is not None and own.origin != origin:
+            raise OwnedElsewhere(f"instance {spec.id!r} belongs to {_owner(own.origin)}")
+        if own is None and len(self._own) >= INSTANCES_MAX:
+            raise LimitReached(f"this host already offers {INSTANCES_MAX} instances, the most")
+        mode = own.mode.state if own is not None else ModeState()
+        return self._with(Registration(spec, origin, mode))
+
+    def register(self, spec: InstanceSpec, origin: str, now: float) -> bool:
+        """Add or replace what `plan_register` allowed; False where nothing changed."""
+        self._deadline = None
+        own = self._own.get(spec.id)
+        if own is None:
+            checks = {check.name: CheckRun.begin(check, now) for check in spec.checks}
+            self._own[spec.id] = _Own(spec, origin, checks)
+            return True
+        if own.spec == spec:
+            return False
+        kept = own.checks
+        own.checks = {
+            check.name: kept[check.name]
+            if check.name in kept and kept[check.name].check == check
+            else CheckRun.begin(check, now)
+            for check in spec.checks
+        }
+        own.spec = spec
+        return True
+
+    def plan_deregister(self, instance_id: str, origin: str) -> tuple[Registration, ...]:
+        """Raises UnknownInstance; OwnedElsewhere for what a file holds: it would come back."""
+        own = self._find(instance_id)
+        if own.origin.startswith(FILE_ORIGIN) and own.origin != origin:
+            raise OwnedElsewhere(f"instance {instance_id!r} belongs to {_owner(own.origin)}")
+        return tuple(r for r in self.registrations() if r.spec.id != instance_id)
+
+    def deregister(self, instance_id: str) -> None:
+        self._deadline = None
+        del self._own[instance_id]
+
+    def plan_mode(
+        self, instance_id: str | None, mode: Mode, for_s: float | None, reason: str, wall: float
+    ) -> tuple[tuple[Registration, ...], ModeState]:
+        """Registrations and host mode as they would be. Raises UnknownInstance."""
+        planned = _mode_state(mode, for_s, reason, wall)
+        if instance_id is None:
+            return self.registrations(), planned
+        own = self._find(instance_id)
+        return self._with(Registration(own.spec, own.origin, planned)), self.host_mode
+
+    def published_with(self, spec: InstanceSpec) -> tuple[Published, ...]:
+        """What would be published if this were registered; its health aside."""
+        others = [p for p in self.published() if p.id != spec.id]
+        return tuple(sorted([*others, _published(spec)], key=lambda p: p.id))
+
+    def set_mode(
+        self, instance_id: str | None, mode: Mode, for_s: float | None, reason: str,
+        *, now: float, wall: float,
+    ) -> ModeState:  # fmt: skip
+        """Raises UnknownInstance. With no id: the whole host's."""
+        self._deadline = None
+        moded = self._host_mode if instance_id is None else self._find(instance_id).mode
+        moded.set(mode, for_s, reason, now, wall)
+        return moded.state
+
+    def set_health(
+        self, instance_id: str, status: Status, output: str, check: str | None,
+        *, now: float, wall: float,
+    ) -> bool:  # fmt: skip
+        """Renew ttl checks; True where the instance's status changed.
+
+        Raises UnknownInstance, NoSuchCheck.
+        """
+        own = self._find(instance_id)
+        runs = [
+            run
+            for run in own.checks.values()
+            if run.check.type is CheckType.TTL and check in (None, run.check.name)
+        ]
+        if not runs:
+            what = "no ttl check" if check is None else f"no ttl check named {check!r}"
+            raise NoSuchCheck(f"instance {instance_id!r} has {what}")
+        self._deadline = None
+        before = own.status
+        for run in runs:
+            run.report(status, output, now, wall)
+        return own.status is not before
+
+    def check_result(
+        self, instance_id: str, check: str, status: Status, output: str,
+        *, now: float, wall: float,
+    ) -> bool:  # fmt: skip
+        """True where the instance's status changed; what is gone meanwhile is no error."""
+        self._deadline = None
+        own = self._own.get(instance_id)
+        run = own.checks.get(check) if own is not None else None
+        if own is None or run is None:
+            return False
+        before = own.status
+        run.result(status, output, now, wall)
+        return own.status is not before
+
+    # ---- time and restarts
+
+    def advance(self, now: float) -> tuple[bool, list[str]]:
+        """End ttls and modes that ran out: (anything changed, ids to deregister)."""
+        self._deadline = None
+        changed = self._host_mode.end(now)
+        gone = []
+        for instance_id, own in sorted(self._own.items()):
+            changed |= own.mode.end(now)
+            before = own.status
+            for run in own.checks.values():
+                run.expire(now)
+            changed |= own.status is not before
+            if any(run.must_deregister(now) for run in own.checks.values()):
+                gone.append(instance_id)
+        return changed, gone
+
+    def postpone(self, seconds: float) -> None:
+        self._deadline = None
+        for run in self._runs():
+            run.postpone(seconds)
+
+    def restore(
+        self,
+        registrations: Iterable[Registration],
+        host_mode: ModeState,
+        statuses: Mapping[str, Mapping[str, Status]],
+        *, rebooted: bool, now: float, wall: float,
+    ) -> None:  # fmt: skip
+        """Take up what was on disk. `statuses`: instance → check → status before the restart.
+
+        After a reboot of the host nothing known of a check holds any more: all start critical.
+        """
+        self._deadline = None
+        self._host_mode.restore(host_mode, now, wall)
+        for registration in registrations:
+            spec, known = registration.spec, statuses.get(registration.spec.id, {})
+            checks = {
+                check.name: CheckRun.begin(
+                    check, now, Status.CRITICAL if rebooted else known.get(check.name)
+                )
+                for check in spec.checks
+            }
+            own = self._own[spec.id] = _Own(spec, registration.origin, checks)
+            own.mode.restore(registration.mode, now, wall)
+
+    def _runs(self) -> Iterator[CheckRun]:
+        for own in self._own.values():
+            yield from own.checks.values()
+
+    def _find(self, instance_id: str) -> _Own:
+        own = self._own.get(instance_id)
+        if own is None:
+            raise UnknownInstance(f"no instance {instance_id!r} is registered on this host")
+        return own
+
+    def _local(self, own: _Own) -> LocalInstance:
+        return LocalInstance(
+            spec=own.spec,
+            origin=own.origin,
+            addresses=(own.spec.address,) if own.spec.address else self._addresses,
+            status=own.status,
+            mode=own.mode.state,
+            checks=tuple(run.state() for run in own.checks.values()),
+        )
+
+    def _with(self, new: Registration) -> tuple[Registration, ...]:
+        others = [r for r in self.registrations() if r.spec.id != new.spec.id]
+        return tuple(sorted([*others, new], key=lambda r: r.spec.id))
+
+
+def _mode_state(mode: Mode, for_s: float | None, reason: str, wall: float) -> ModeState:
+    if mode is Mode.NORMAL:
+        return ModeState()
+    lasts_s = min(MODE_FOR_S[mode] if for_s is None else for_s, MODE_FOR_MAX_S)
+    return ModeState(mode, wall + lasts_s, reason)
+
+
+def _published(
+    spec: InstanceSpec, status: Status = Status.PASSING, mode: Mode = Mode.NORMAL
+) -> Published:
+    return Published(
+        id=spec.id,
+        service=spec.service,
+        port=spec.port,
+        ports=spec.ports,
+        address=spec.address,
+        tags=spec.tags,
+        meta=spec.meta,
+        weight=spec.weight,
+        status=status,
+        mode=mode,
+    )
+
+
+def _owner(origin: str) -> str:
+    if origin.startswith(FILE_ORIGIN):
+        return f"the file {origin.removeprefix(FILE_ORIGIN)!r} in services_dir"
+    return "a running `beacond run`" if origin == "run" else "a registration over HTTP"

@@ -1,0 +1,122 @@
+"""The guard against mass silence: when many nodes fall silent at once, doubt the bus, not them.
+
+Eureka's self-preservation with the end it lacks: here every hold is looked into by probing, is
+shown, and ends by itself.
+"""
+
+import random
+
+from beacond.core.catalog import Catalog
+from beacond.core.effects import ProbeNode
+from beacond.core.entry import Entry, Source
+from beacond.core.events import Kind
+from beacond.core.model import AgentState
+from beacond.core.outbox import Outbox
+
+HELD_MIN = 2
+"""One silent node alone is a dead node."""
+HOLD_S = 600.0
+PROBED_NODES = 3
+TARGETS_MAX = 4
+"""Addresses tried at one node."""
+PROBE_ROUND_S = 15.0
+
+
+class SilenceGuard:
+    """Holds nodes that fell silent together, while some of them can be reached by other means."""
+
+    def __init__(
+        self, catalog: Catalog, out: Outbox, rng: random.Random, own_addresses: tuple[str, ...]
+    ) -> None:
+        self._catalog = catalog
+        self._out = out
+        self._rng = rng
+        self._own_addresses = frozenset(own_addresses)
+        self._local_fleet = all(_is_loopback(a) for a in own_addresses)
+        self._held: dict[str, Entry] = {}
+        self._ends_at = 0.0
+        self._probe_at = 0.0
+        self._awaited: dict[str, bool | None] = {}
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        return tuple(sorted(self._held))
+
+    @property
+    def deadline(self) -> float:
+        return min(self._ends_at, self._probe_at) if self._held else float("inf")
+
+    def look(self, now: float) -> None:
+        """Judge the silent nodes anew. To be called after leases advanced, before they end."""
+        if not self._held and len(self._catalog.suspects) < HELD_MIN:
+            return
+        self._held = {n: e for n, e in self._held.items() if e.held and e.leased}
+        silent = {n: e for n, e in self._catalog.suspects.items() if not e.doubted}
+        if not self._held:
+            if len(silent) < HELD_MIN or 3 * len(silent) <= self._heard_count():
+                return
+            self._ends_at = now + HOLD_S
+            self._probe_at = now
+        joined = [e for n, e in silent.items() if n not in self._held]
+        for entry in joined:
+            self._catalog.hold(entry)
+            self._held[entry.node] = entry
+        if joined:
+            nodes = tuple(entry.node for entry in joined)
+            self._out.emit(now, Kind.VIEW_HELD, "mass-silence", nodes=nodes)
+        if now >= self._ends_at:
+            self._give_up()
+        elif now >= self._probe_at:
+            self._probe(now)
+
+    def probed(self, node: str, reachable: bool) -> None:
+        """What a probe of one held node found. None of a round reachable: they are gone."""
+        if node not in self._awaited:
+            return
+        self._awaited[node] = reachable
+        if all(found is False for found in self._awaited.values()):
+            self._release()
+
+    def _heard_count(self) -> int:
+        shown = (AgentState.ALIVE, AgentState.SUSPECT)
+        return sum(
+            e.source is Source.HEARD and e.state in shown and not e.last_resort
+            for e in self._catalog.others()
+        )
+
+    def _probe(self, now: float) -> None:
+        self._probe_at = now + PROBE_ROUND_S
+        chosen = self._rng.sample(sorted(self._held), min(PROBED_NODES, len(self._held)))
+        targets = {node: self._targets(self._held[node]) for node in chosen}
+        self._awaited = {node: None if found else False for node, found in targets.items()}
+        for node, found in targets.items():
+            if found:
+                self._out.add(ProbeNode(node, found))
+        if not any(targets.values()):
+            self._release()
+
+    def _targets(self, entry: Entry) -> tuple[tuple[str, int], ...]:
+        """Where this node's instances listen; never ourselves under another's name."""
+        return tuple(
+            (address, instance.port)
+            for instance in self._catalog.shown_instances(entry.node)
+            for address in instance.addresses
+            if address not in self._own_addresses
+            and (self._local_fleet or not _is_loopback(address))
+        )[:TARGETS_MAX]
+
+    def _release(self) -> None:
+        for entry in self._held.values():
+            self._catalog.release(entry, doubted=True)
+        self._held.clear()
+        self._awaited.clear()
+
+    def _give_up(self) -> None:
+        for entry in self._held.values():
+            self._catalog.keep_as_last_resort(entry)
+        self._held.clear()
+        self._awaited.clear()
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"

@@ -1,0 +1,204 @@
+"""Anti-entropy: a newcomer, and who finds that it believes otherwise than most, asks one node.
+
+The asker walks through all names in order, page by page; who answers keeps no state of it. An
+answer holds only nodes that its sender itself heard, each with the seconds since.
+"""
+
+import random
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass
+
+from beacond.core.catalog import Catalog
+from beacond.core.entry import Entry, Source
+from beacond.core.messages import Known, SyncEntry, SyncReply, SyncRequest, Tombstone
+from beacond.core.model import AgentState
+from beacond.core.outbox import Outbox
+
+KNOWN_MAX = 400
+"""Lines of one request; some 60 bytes each."""
+PAGE_BYTES_MAX = 256 * 1024
+PAGE_ENTRIES_MAX = 400
+TOMBSTONES_MAX = 1000
+REPLIES_PER_S = 20.0
+REPLY_BURST = 20.0
+ANSWER_S = 2.0
+TRIES = 4
+NEVER = float("inf")
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One pass through all names, with one node answering."""
+
+    target: str
+    request: int
+    after: str
+    upto: str
+    asked_at: float
+
+
+class SyncAsker:
+    """Asks for what we miss. `wanted` counts passes still to be made."""
+
+    def __init__(self, catalog: Catalog, out: Outbox, rng: random.Random) -> None:
+        self._catalog = catalog
+        self._out = out
+        self._rng = rng
+        self._walk: _Walk | None = None
+        self._requests = 0
+        self._failures = 0
+        self._asked: set[str] = set()
+        self.wanted = 0
+        self.done = False
+        """A whole pass was made since our start."""
+
+    @property
+    def deadline(self) -> float:
+        return self._walk.asked_at + ANSWER_S if self._walk is not None else NEVER
+
+    def want(self, passes: int) -> None:
+        """Make so many passes, each with another node, as soon as there is one to ask."""
+        if self.wanted == 0:
+            self._asked.clear()
+            self._failures = 0
+        self.wanted = max(self.wanted, passes)
+
+    def advance(self, now: float, interval_s: float) -> None:
+        """Begin what is wanted; ask elsewhere where no answer came."""
+        if self._walk is not None and now >= self.deadline:
+            self._walk = None
+            self._failures += 1
+            if self._failures >= TRIES:
+                self.wanted = 0
+        if self._walk is None and self.wanted > 0:
+            target = self._choose()
+            if target is not None:
+                self._asked.add(target)
+                self._ask(target, "", now)
+
+    def answered(self, sender: str, reply: SyncReply, interval_s: float, now: float) -> str | None:
+        """Take one page; why it was dropped, if it was."""
+        walk = self._walk
+        if walk is None or walk.request != reply.request or walk.target != sender:
+            return "unasked"
+        for tombstone in reply.tombstones:
+            if tombstone.node != self._out.node:
+                self._catalog.tombstone(tombstone.node, tombstone.incarnation, now)
+        for entry in reply.entries:
+            if entry.record.node != self._out.node:
+                self._catalog.synced(entry, interval_s, now)
+        reached = reply.covered or walk.upto
+        if reached > walk.after:
+            self._ask(walk.target, reached, now)
+            return None
+        self._walk = None
+        self.wanted -= 1
+        self.done = True
+        self.advance(now, interval_s)
+        return None
+
+    def _choose(self) -> str | None:
+        heard = sorted(
+            e.node
+            for e in self._catalog.alive.values()
+            if e.source is Source.HEARD and e.node not in self._asked
+        )
+        return self._rng.choice(heard) if heard else None
+
+    def _ask(self, target: str, after: str, now: float) -> None:
+        known, upto = _known(self._catalog, after)
+        self._requests += 1
+        self._walk = _Walk(target, self._requests, after, upto, now)
+        self._out.send(target, SyncRequest(self._requests, after, upto, known))
+
+
+def _known(catalog: Catalog, after: str) -> tuple[tuple[Known, ...], str]:
+    """What we hold of the names after `after`, and how far that goes (empty: to the end)."""
+    names = sorted(
+        node
+        for node, e in catalog.entries.items()
+        if node > after and (e.record is not None or e.left_incarnation)
+    )
+    known = tuple(_line(catalog.entries[node]) for node in names[:KNOWN_MAX])
+    return known, (names[KNOWN_MAX - 1] if len(names) > KNOWN_MAX else "")
+
+
+def _line(entry: Entry) -> Known:
+    # What the snapshot alone vouches for is asked for again: the answer is what confirms it.
+    if entry.record is None or entry.source is Source.SNAPSHOT:
+        return Known(entry.node, max(entry.left_incarnation, 1), bytes(16), 1)
+    record = entry.record
+    return Known(entry.node, record.incarnation, record.boot_id, record.version)
+
+
+class SyncAnswerer:
+    """Answers others' questions, so many a second."""
+
+    def __init__(self, catalog: Catalog, out: Outbox) -> None:
+        self._catalog = catalog
+        self._out = out
+        self._budget = REPLY_BURST
+        self._budget_at = 0.0
+
+    def asked(self, sender: str, request: SyncRequest, now: float) -> str | None:
+        """Send one page; why not, if not."""
+        refill = (now - self._budget_at) * REPLIES_PER_S
+        self._budget = min(REPLY_BURST, self._budget + refill)
+        self._budget_at = now
+        if self._budget < 1:
+            return "too-many-syncs"
+        self._budget -= 1
+        self._out.send(sender, self._page(request, now))
+        return None
+
+    def _page(self, request: SyncRequest, now: float) -> SyncReply:
+        held = {known.node: (known.incarnation, known.boot_id, known.version)
+                for known in request.known}  # fmt: skip
+        names = sorted(self._catalog.entries)
+        begin = bisect_right(names, request.after)
+        end = bisect_right(names, request.upto) if request.upto else len(names)
+        entries: list[SyncEntry] = []
+        tombstones: list[Tombstone] = []
+        size = 0
+        for position, node in enumerate(names[begin:end], begin):
+            entry = self._catalog.entries[node]
+            if entry.state is AgentState.LEFT:
+                tombstones.append(Tombstone(node, entry.left_incarnation))
+            elif (told := _vouch(entry, now)) and told.record.key > held.get(node, (0, b"", 0)):
+                entries.append(told)
+                size += len(told.record.raw or b"") + 64
+            full = size >= PAGE_BYTES_MAX or len(entries) >= PAGE_ENTRIES_MAX
+            if (full or len(tombstones) >= TOMBSTONES_MAX) and position + 1 < end:
+                return SyncReply(request.request, tuple(entries), tuple(tombstones), node)
+        return SyncReply(request.request, tuple(entries), tuple(tombstones), "")
+
+
+def _vouch(entry: Entry, now: float) -> SyncEntry | None:
+    """A node that we ourselves have heard and still believe in, else None."""
+    if not entry.shown or entry.source is not Source.HEARD or entry.last_heard_at is None:
+        return None
+    if entry.state is not AgentState.ALIVE or entry.record is None:
+        return None
+    own = entry.expires_at == NEVER
+    heard_s = 0.0 if own else max(now - entry.last_heard_at, 0.0)
+    ttl_s = entry.ttl_s or 0.0
+    return SyncEntry(entry.record, int(heard_s * 1000), int(ttl_s * 1000))
+
+
+class DigestWatch:
+    """Compares our digest with the others', once an interval."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._alone = 0
+
+    def differs(self) -> bool:
+        """Whether most others have believed otherwise than we do twice in a row."""
+        digests = Counter(e.digest for e in self._catalog.alive.values() if e.digest)
+        total = digests.total()
+        if total == 0 or 2 * digests[self._catalog.digest] >= total:
+            self._alone = 0
+            return False
+        self._alone += 1
+        return self._alone >= 2

@@ -1,0 +1,133 @@
+"""When this node speaks: heartbeats, announcements, goodbyes. What it says is its record."""
+
+import random
+
+from beacond.core.messages import Announce, AnnounceRequest, Goodbye, Heartbeat
+from beacond.core.model import Body, Mode, Record
+from beacond.core.outbox import Outbox
+from beacond.core.settings import Settings
+
+JITTER = 0.1
+"""Heartbeats come this part of the interval early or late, so that a fleet doesn't beat in step."""
+ANNOUNCE_GAP_S = 1.0
+GOODBYE_GAP_S = 0.1
+NEVER = float("inf")
+
+
+class Voice:
+    """Our own published state and the schedule on which others are told of it."""
+
+    def __init__(self, settings: Settings, out: Outbox, rng: random.Random, now: float) -> None:
+        self._settings = settings
+        self._out = out
+        self._rng = rng
+        self._started_at = now
+        self._seq = 0
+        self._series = 1
+        self._beat_at = now
+        self._announce_at = NEVER
+        self._announced_at = -NEVER
+        self._goodbye_at = NEVER
+        self._goodbye: Goodbye | None = None
+        self._can_publish = False
+        self.record = Record(
+            settings.node, settings.incarnation, settings.boot_id, 1, Body(settings.zone)
+        )
+
+    @property
+    def deadline(self) -> float:
+        announce_at = self._announce_at if self._can_publish else NEVER
+        return min(self._beat_at, announce_at, self._goodbye_at)
+
+    def set_body(self, body: Body, now: float) -> bool:
+        """Publish this from now on: the first change at once, later ones once a second."""
+        if body == self.record.body:
+            return False
+        self._publish(body, now)
+        return True
+
+    def republish(self, now: float) -> None:
+        """The same under a new version: with another key it is to be signed, and merged, anew."""
+        self._publish(self.record.body, now)
+
+    def announce_soon(self, now: float) -> None:
+        self._announce_at = min(self._announce_at, max(now, self._announced_at + ANNOUNCE_GAP_S))
+
+    def speak_up(self, now: float) -> None:
+        """A bus is up: don't wait for the next heartbeat's turn."""
+        self._beat_at = now
+
+    def raise_incarnation(self, incarnation: int, now: float) -> None:
+        """Speak as a later boot from now on: somebody holds an entry of ours that would win."""
+        self._seq = 0
+        record = self.record
+        self.record = Record(record.node, incarnation, record.boot_id, 1, record.body)
+        self._beat_at = now
+        self.announce_soon(now)
+
+    def new_series(self) -> None:
+        """This host was suspended: its clock stood still, so its stamps begin anew."""
+        self._series += 1
+
+    def sent_at(self, beat: Heartbeat) -> float | None:
+        """When we sent this heartbeat of ours; None for one from before a suspension."""
+        if beat.series != self._series:
+            return None
+        return self._started_at + beat.stamp_ms / 1000
+
+    def advance(self, now: float, digest: bytes, can_publish: bool) -> None:
+        """Say what is due. Heartbeats that can't be said now are not kept for later."""
+        self._can_publish = can_publish
+        if now >= self._goodbye_at and self._goodbye is not None:
+            self._goodbye_at = NEVER
+            self._out.publish(self._goodbye)
+        if self._goodbye is not None:
+            return
+        if now >= self._beat_at:
+            self._beat(now, digest, can_publish)
+        if now >= self._announce_at and can_publish:
+            self._announce_at = NEVER
+            self._announced_at = now
+            self._out.publish(Announce(self.record))
+
+    def say_goodbye(self, hold_s: float, now: float) -> None:
+        """Twice, a moment apart; nothing else is said after."""
+        self._goodbye = Goodbye(self._seq, round(hold_s * 1000))
+        self._beat_at = self._announce_at = NEVER
+        self._goodbye_at = now + GOODBYE_GAP_S
+        self._out.publish(self._goodbye)
+
+    @property
+    def goodbye_said(self) -> bool:
+        return self._goodbye is not None and self._goodbye_at == NEVER
+
+    def ask(self, owner: str, version: int) -> None:
+        self._out.send(owner, AnnounceRequest(version))
+
+    def _publish(self, body: Body, now: float) -> None:
+        record = self.record
+        self.record = Record(
+            record.node, record.incarnation, record.boot_id, record.version + 1, body
+        )
+        self.announce_soon(now)
+
+    def _beat(self, now: float, digest: bytes, can_publish: bool) -> None:
+        interval_s = self._settings.interval_s
+        next_s = interval_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        self._beat_at = now + next_s
+        if not can_publish:
+            return
+        self._seq += 1
+        mode: Mode = self.record.body.mode
+        self._out.publish(
+            Heartbeat(
+                seq=self._seq,
+                version=self.record.version,
+                digest=digest,
+                series=self._series,
+                stamp_ms=round((now - self._started_at) * 1000),
+                next_ms=round(next_s * 1000),
+                ttl_ms=round(self._settings.ttl_s * 1000),
+                mode=mode,
+            )
+        )

@@ -1,0 +1,511 @@
+"""The only caller of the core: gives it `now`, performs its effects, arms one timer."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from beacond.bus.base import Bus, BusState, Delivery
+from beacond.core.effects import (
+    Changed,
+    Dropped,
+    Effect,
+    Emit,
+    ProbeNode,
+    Publish,
+    SaveIncarnation,
+    SaveRegistrations,
+    Send,
+)
+from beacond.core.events import Event, EventLog
+from beacond.core.local import (
+    FILE_ORIGIN,
+    LimitReached,
+    LocalInstance,
+    ModeState,
+    NotPersisted,
+    Registration,
+    RequestError,
+)
+from beacond.core.messages import Heartbeat
+from beacond.core.model import InstanceSpec, Mode, Status
+from beacond.core.node import Node
+from beacond.core.view import View
+from beacond.readers import Readers
+from beacond.status import AgentStatus, BusStatus
+from beacond.wire import Codec, DecodeError, EncodeError, Keyring
+
+log = logging.getLogger("beacond.driver")
+
+SAVE_RETRY_S = 5.0
+SUSPENDED_S = 1.0
+"""The host slept if its two monotonic clocks drift apart by more than this."""
+
+Targets = tuple[tuple[str, int], ...]
+
+
+class Disk(Protocol):
+    """What must survive a crash. Blocking calls, made in a thread; an OSError or NotPersisted
+    says that the disk refused."""
+
+    def save_registrations(
+        self,
+        instances: tuple[Registration, ...],
+        host_mode: ModeState,
+        file_modes: tuple[tuple[str, ModeState], ...],
+    ) -> None: ...
+
+    def save_incarnation(self, incarnation: int) -> None: ...
+
+
+class Counters(Protocol):
+    """Where the driver counts what passes through it."""
+
+    def bus_message(self, direction: str, kind: str) -> None: ...
+
+    def dropped(self, reason: str) -> None: ...
+
+    def echo(self, seconds: float) -> None: ...
+
+
+@dataclass(slots=True)
+class _BusNow:
+    state: BusState
+    since: float
+    reason: str
+
+
+class Driver:
+    """The door through which the shells reach the core. All of it belongs to one event loop.
+
+    Reads (`view`, `log`, `status`, `local_instances`) never wait. Requests raise a
+    `core.local.RequestError` and then have changed nothing.
+    """
+
+    def __init__(
+        self,
+        core: Node,
+        codec: Codec,
+        disk: Disk,
+        counters: Counters,
+        *,
+        fleet: str,
+        domain: str,
+        probe: Callable[[Targets], Awaitable[bool]],
+        file_modes: Iterable[tuple[str, ModeState]] = (),
+    ) -> None:
+        self._core = core
+        self._codec = codec
+        self._disk = disk
+        self._counters = counters
+        self._fleet = fleet
+        self._domain = domain
+        self._probe = probe
+        self._file_modes = dict(file_modes)
+        """Modes from before the restart of instances whose file has not been read yet."""
+        self._loop = asyncio.get_running_loop()
+        self._started_at = time.time()
+        self._slept_s = _slept_s()
+        self._buses: dict[Bus, _BusNow] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._local_listeners: list[Callable[[], None]] = []
+        self._event_listeners: list[Callable[[Event], None]] = []
+        self._readers = Readers(core.view)
+        self._goodbye_said = asyncio.Event()
+        self.leave_asked = asyncio.Event()
+        """Set by `leave`: somebody wants this agent to say goodbye for good."""
+
+    # ---- reads
+
+    @property
+    def view(self) -> View:
+        return self._core.view
+
+    @property
+    def log(self) -> EventLog:
+        return self._core.log
+
+    def status(self) -> AgentStatus:
+        settings, now = self._core.settings, self._loop.time()
+        not_ready = self._core.not_ready(now)
+        return AgentStatus(
+            node=settings.node,
+            fleet=self._fleet,
+            zone=settings.zone,
+            domain=self._domain,
+            incarnation=self._core.incarnation,
+            version=settings.agent_version,
+            started_at=self._started_at,
+            addresses=settings.addresses,
+            bus=tuple(self._bus_status(bus, known) for bus, known in self._buses.items()),
+            stale_since=self.view.sight.stale_since,
+            ready=not not_ready,
+            ready_reason=not_ready,
+            mode=self._core.registry.host_mode,
+            conflict=self._core.conflict,
+            held=self._core.held,
+        )
+
+    def local_instances(self) -> tuple[LocalInstance, ...]:
+        """Sorted by id."""
+        return self._core.registry.instances()
+
+    def local_instance(self, instance_id: str) -> LocalInstance:
+        """Raises UnknownInstance."""
+        return self._core.registry.instance(instance_id)
+
+    def now_unix(self) -> float:
+        """This host's wall clock."""
+        return time.time()
+
+    def last_heard(self, node: str) -> float | None:
+        """Unix seconds when this agent itself last heard that node; None: never."""
+        if node == self._core.settings.node:
+            return time.time()
+        at = self._core.last_heard_at(node)
+        return None if at is None else time.time() - (self._loop.time() - at)
+
+    # ---- requests of programs and operators: on disk before they return
+
+    async def register(self, spec: InstanceSpec, origin: str) -> tuple[LocalInstance, bool]:
+        """Register or replace; True where the id is new.
+
+        Raises OwnedElsewhere, LimitReached, NotPersisted.
+        """
+        async with self._writing:
+            new = await self._register(spec, origin)
+            return self.local_instance(spec.id), new
+
+    async def deregister(self, instance_id: str, origin: str) -> None:
+        """Raises UnknownInstance, OwnedElsewhere (an id a file owns), NotPersisted."""
+        async with self._writing:
+            await self._deregister(instance_id, origin)
+
+    async def set_mode(
+        self, instance_id: str | None, mode: Mode, for_s: float | None, reason: str
+    ) -> ModeState:
+        """Of one instance, or with None of the whole host. `for_s` None: the mode's default.
+
+        Raises UnknownInstance, NotPersisted.
+        """
+        registry = self._core.registry
+        async with self._writing:
+            planned, host_mode = registry.plan_mode(instance_id, mode, for_s, reason, time.time())
+            await self._persist(planned, host_mode)
+            # It may be gone meanwhile, by its check's deregister-after: then it is UnknownInstance.
+            self._do(self._core.set_mode(instance_id, mode, for_s, reason, self._now()))
+            if instance_id is None:
+                return registry.host_mode
+            return registry.instance(instance_id).mode
+
+    async def replace_file(self, name: str, specs: Iterable[InstanceSpec]) -> list[str]:
+        """Make what origin `file:NAME` offers exactly this; returns refusals, a line each."""
+        origin = FILE_ORIGIN + name
+        refused: list[str] = []
+        kept: set[str] = set()
+        async with self._writing:
+            for spec in specs:
+                kept.add(spec.id)
+                try:
+                    await self._register(spec, origin)
+                except RequestError as error:
+                    refused.append(f"{spec.id}: {error}")
+            await self._drop_files(lambda i: i.origin == origin and i.spec.id not in kept)
+        return refused
+
+    async def files_gone(self, kept: Iterable[str]) -> None:
+        """Deregister what comes from files other than these."""
+        origins = {FILE_ORIGIN + name for name in kept}
+        async with self._writing:
+            await self._drop_files(
+                lambda i: i.origin.startswith(FILE_ORIGIN) and i.origin not in origins
+            )
+
+    # ---- health
+
+    def set_health(
+        self, instance_id: str, status: Status, output: str, check: str | None
+    ) -> LocalInstance:
+        """A program's own report: renews a ttl check (the named one; None: all of them).
+
+        Raises UnknownInstance, NoSuchCheck.
+        """
+        self._do(self._core.set_health(instance_id, status, output, check, self._now()))
+        return self.local_instance(instance_id)
+
+    def check_result(self, instance_id: str, check: str, status: Status, output: str) -> None:
+        """What one run of an http, tcp or exec check saw; thresholds are the core's business.
+
+        Ignored where instance or check are gone.
+        """
+        self._do(self._core.check_result(instance_id, check, status, output, self._now()))
+
+    def on_local_change(self, callback: Callable[[], None]) -> None:
+        """Call back after each change of what this host offers."""
+        self._local_listeners.append(callback)
+
+    def on_event(self, callback: Callable[[Event], None]) -> None:
+        self._event_listeners.append(callback)
+
+    # ---- waiting
+
+    async def wait_index(self, service: str, index: int, timeout_s: float) -> bool:
+        """Until `view.index_of(service) > index`, at most so long; False: the time ran out."""
+        return await self._readers.wait_index(service, index, timeout_s)
+
+    @contextmanager
+    def events(self, queue_max: int = 1024) -> Iterator[AsyncIterator[Event]]:
+        """Events from now on.
+
+        The iterator ends where the reader fell more than `queue_max` behind or the agent stops:
+        close the connection then.
+        """
+        with self._readers.events(queue_max) as events:
+            yield events
+
+    def end_streams(self) -> None:
+        """The agent stops: let every waiter and stream come to its end."""
+        self._readers.end()
+
+    # ---- the bus (this object is the `BusSink`)
+
+    def attach(self, bus: Bus) -> None:
+        """Speak and listen on this bus, once it runs."""
+        self._buses[bus] = _BusNow(BusState.DOWN, time.time(), "not connected yet")
+
+    def received(self, bus: Bus, batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            try:
+                decoded = self._codec.decode(delivery.data)
+            except DecodeError as error:
+                self._counters.dropped(error.reason)
+                continue
+            self._count_skipped()
+            if decoded is None:
+                continue
+            envelope, message = decoded
+            self._counters.bus_message("in", type(message).__name__.lower())
+            if isinstance(message, Heartbeat) and envelope.sender == self._core.settings.node:
+                echo_s = self._core.echo_s(message, delivery.received_at)
+                if echo_s is not None:
+                    self._counters.echo(echo_s)
+            at = min(delivery.received_at, self._loop.time())
+            self._perform(self._core.receive(envelope, message, at, self._now()))
+        self._arm()
+
+    def state_changed(self, bus: Bus, state: BusState, reason: str) -> None:
+        self._buses[bus] = _BusNow(state, time.time(), reason)
+        up, can_publish = state is not BusState.DOWN, state is BusState.UP
+        self._do(
+            self._core.bus_changed(
+                bus.url, up=up, can_publish=can_publish, reason=reason, now=self._now()
+            )
+        )
+
+    def set_keyring(self, keyring: Keyring | None) -> None:
+        """Sign and verify with these keys from now on."""
+        before = self._codec.keyring
+        self._codec.keyring = keyring
+        if (before and before.signing_id) != (keyring and keyring.signing_id):
+            self._do(self._core.republish(self._now()))
+
+    # ---- life
+
+    def start(self, effects: list[Effect]) -> None:
+        """Begin with what the core wants done at its start."""
+        self._do(effects)
+
+    async def leave(self) -> None:
+        """Ask the agent to say goodbye for good and stop; returns at once."""
+        self.leave_asked.set()
+
+    def drain(self) -> None:
+        """Tell everybody that this host is not to be used any more."""
+        self._do(self._core.stop_soon(self._now()))
+
+    async def say_goodbye(self, hold_s: float, timeout_s: float) -> None:
+        """Say goodbye, twice, and wait until it has left, if the bus lets it."""
+        self._do(self._core.goodbye(hold_s, self._now()))
+        deadline = self._loop.time() + timeout_s
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._goodbye_said.wait()
+        for bus in self._buses:
+            await bus.flush(max(deadline - self._loop.time(), 0.01))
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ---- inside
+
+    def _count_skipped(self) -> None:
+        """Single records of a sync that could not be read."""
+        for reason, times in self._codec.skipped.items():
+            for _ in range(times):
+                self._counters.dropped(f"record-{reason}")
+        self._codec.skipped.clear()
+
+    def _now(self) -> float:
+        now = self._loop.time()
+        self._core.set_wall(time.time(), now)
+        return now
+
+    def _do(self, effects: list[Effect]) -> None:
+        self._perform(effects)
+        self._arm()
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Publish() | Send():
+                    self._transmit(effect)
+                case Emit(event):
+                    self._readers.tell(event)
+                    for listener in self._event_listeners:
+                        listener(event)
+                case Changed(services, everything):
+                    self._readers.changed(services, everything=everything)
+                    for bus in self._buses:
+                        bus.spread_reconnects(self._core.reconnect_spread_s())
+                case Dropped(reason):
+                    self._counters.dropped(reason)
+                case ProbeNode():
+                    self._spawn(self._probe_node(effect))
+                case SaveRegistrations():
+                    self._tell_local()
+                    self._spawn(self._save_until_done())
+                case SaveIncarnation(incarnation):
+                    self._spawn(self._save_incarnation(incarnation))
+
+    def _transmit(self, effect: Publish | Send) -> None:
+        kind = type(effect.message).__name__.lower()
+        try:
+            frames = self._codec.encode(effect.envelope, effect.message)
+        except EncodeError as error:
+            log.error("message not sent", extra={"kind": kind, "reason": str(error)})
+            self._counters.dropped("not-encoded")
+            return
+        for bus in self._buses:
+            for frame in frames:
+                if effect.envelope.to:
+                    sent = bus.send(effect.envelope.to, frame)
+                else:
+                    sent = bus.broadcast(frame)
+                if not sent:
+                    self._counters.dropped("not-sent")
+                    break
+            else:
+                self._counters.bus_message("out", kind)
+
+    def _arm(self) -> None:
+        """One timer, moved only where the deadline did."""
+        if self._core.goodbye_said:
+            self._goodbye_said.set()
+        at = self._core.next_deadline()
+        if self._timer is not None:
+            if self._timer.when() == at and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._now()
+        slept_s = _slept_s()
+        if slept_s - self._slept_s > SUSPENDED_S:
+            self._perform(self._core.suspended(now))
+        self._slept_s = slept_s
+        self._do(self._core.tick(now))
+
+    async def _register(self, spec: InstanceSpec, origin: str) -> bool:
+        registry = self._core.registry
+        planned = registry.plan_register(spec, origin)
+        known = next((i for i in self.local_instances() if i.spec.id == spec.id), None)
+        if known is not None and known.spec == spec:
+            return False
+        try:
+            self._codec.seal(self._core.record_with(spec))
+        except EncodeError as error:
+            raise LimitReached(f"this host would offer more than fits: {error}") from error
+        await self._persist(planned, registry.host_mode)
+        self._do(self._core.register(spec, origin, self._now()))
+        mode = self._file_modes.pop(spec.id, None)
+        if mode is not None and mode.until is not None and mode.until > time.time():
+            for_s = mode.until - time.time()
+            self._do(self._core.set_mode(spec.id, mode.mode, for_s, mode.reason, self._now()))
+        self._tell_local()
+        return known is None
+
+    async def _deregister(self, instance_id: str, origin: str) -> None:
+        registry = self._core.registry
+        await self._persist(registry.plan_deregister(instance_id, origin), registry.host_mode)
+        if any(i.spec.id == instance_id for i in self.local_instances()):
+            self._do(self._core.deregister(instance_id, self._now()))
+            self._tell_local()
+
+    async def _drop_files(self, dropped: Callable[[LocalInstance], bool]) -> None:
+        for instance in self.local_instances():
+            if dropped(instance):
+                await self._deregister(instance.spec.id, instance.origin)
+
+    async def _persist(self, instances: tuple[Registration, ...], host_mode: ModeState) -> None:
+        file_modes = tuple(sorted(self._file_modes.items(), key=lambda item: item[0]))
+        await asyncio.to_thread(self._disk.save_registrations, instances, host_mode, file_modes)
+
+    async def _save_until_done(self) -> None:
+        """The registry changed by itself: nobody waits for the disk, so try until it takes it."""
+        complained = False
+        while True:
+            try:
+                async with self._writing:
+                    registry = self._core.registry
+                    await self._persist(registry.registrations(), registry.host_mode)
+                return
+            except NotPersisted as error:
+                if not complained:
+                    log.error("registrations not saved", extra={"reason": str(error)})
+                complained = True
+            await asyncio.sleep(SAVE_RETRY_S)
+
+    async def _save_incarnation(self, incarnation: int) -> None:
+        try:
+            await asyncio.to_thread(self._disk.save_incarnation, incarnation)
+        except NotPersisted as error:
+            log.error("incarnation not saved", extra={"reason": str(error)})
+
+    async def _probe_node(self, probe: ProbeNode) -> None:
+        reachable = await self._probe(probe.targets)
+        self._do(self._core.probed(probe.node, reachable, self._now()))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _tell_local(self) -> None:
+        for listener in self._local_listeners:
+            listener()
+
+    def _bus_status(self, bus: Bus, known: _BusNow) -> BusStatus:
+        stale_since = self.view.sight.stale_since
+        state, since = "up", known.since
+        if known.state is BusState.DOWN:
+            state = "down"
+        elif stale_since is not None:
+            state, since = "blind", stale_since
+        return BusStatus(bus.url, state, since, self.view.sight.mute, known.reason)
+
+
+def _slept_s() -> float:
+    """How long this host was suspended since it booted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

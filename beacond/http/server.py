@@ -1,0 +1,135 @@
+"""The HTTP shell: listens, answers, and stops without cutting anyone off."""
+
+import logging
+from random import Random
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
+
+from beacond.driver import Driver
+from beacond.http.app import build_app
+from beacond.http.events import EventRoutes
+from beacond.http.guard import Writes
+from beacond.http.instances import InstanceRoutes
+from beacond.http.replies import Replies
+from beacond.http.services import ServiceRoutes
+from beacond.http.status import StatusRoutes
+from beacond.http.waits import InFlight, Waits
+from beacond.metrics import Metrics
+
+log = logging.getLogger("beacond.http")
+
+WAITERS_MAX = 10_000
+"""Blocking queries at once."""
+STREAMS_MAX = 1_000
+"""Event streams at once."""
+KEEPALIVE_S = 75.0
+"""An idle connection is kept so long."""
+BACKLOG = 1024
+CUT_S = 0.5
+"""For the last bytes of answers at the end of the drain, before connections are cut."""
+
+
+class HttpServer:
+    """One HTTP API of one agent, on any number of addresses."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        metrics: Metrics,
+        writes: Writes = "local",
+        waiters_max: int = WAITERS_MAX,
+        streams_max: int = STREAMS_MAX,
+        random: Random | None = None,
+    ) -> None:
+        """`random` decides picks; None: seeded by the system."""
+        self._driver = driver
+        self._metrics = metrics
+        self._writes = writes
+        self._waits = Waits(waiters_max, metrics.http_waiters)
+        self._streams = Waits(streams_max, metrics.event_streams)
+        self._in_flight = InFlight()
+        self._random = random or Random()
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen on one more address; returns it, with the port taken where `port` is 0.
+
+        Raises OSError.
+        """
+        if self._runner is None:
+            self._runner = await self._set_up()
+        site = web.TCPSite(self._runner, host, port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError:
+            await site.stop()
+            raise
+        address, taken = self._runner.addresses[-1][:2]
+        shown = f"[{address}]:{taken}" if ":" in address else f"{address}:{taken}"
+        log.info("listening", extra={"address": shown})
+        return address, taken
+
+    async def stop(self, drain_s: float) -> None:
+        """Take no new connection, answer who waits on purpose, let the rest finish for `drain_s`
+        seconds at most, then cut."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        for site in tuple(runner.sites):
+            await site.stop()
+        self._waits.stop()
+        self._streams.stop()
+        if runner.server is not None:
+            runner.server.pre_shutdown()
+        left = await self._in_flight.none_left(drain_s)
+        if left:
+            log.warning("requests cut", extra={"count": left})
+        await runner.cleanup()
+
+    async def _set_up(self) -> web.AppRunner:
+        replies = Replies(self._driver)
+        app = build_app(
+            [
+                *InstanceRoutes(self._driver, replies).routes(),
+                *ServiceRoutes(self._driver, replies, self._waits, self._random).routes(),
+                *EventRoutes(self._driver, replies, self._streams).routes(),
+                *StatusRoutes(self._driver, replies, self._metrics).routes(),
+            ],
+            metrics=self._metrics,
+            writes=self._writes,
+            own_names=self._own_names,
+            in_flight=self._in_flight,
+        )
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=KEEPALIVE_S,
+            shutdown_timeout=CUT_S,
+            logger=_protocol_log(),
+        )
+        await runner.setup()
+        return runner
+
+    def _own_names(self) -> frozenset[str]:
+        status = self._driver.status()
+        return frozenset(("localhost", status.node, f"{status.node}.node.{status.domain}".lower()))
+
+
+class _WithoutCallersFaults(logging.Filter):
+    """Drops what aiohttp logs about broken requests: anyone could fill the log with those, and
+    each was answered 400."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError | RequestPayloadError)
+
+
+def _protocol_log() -> logging.Logger:
+    protocol_log = logging.getLogger("beacond.http.protocol")
+    if not any(isinstance(each, _WithoutCallersFaults) for each in protocol_log.filters):
+        protocol_log.addFilter(_WithoutCallersFaults())
+    return protocol_log

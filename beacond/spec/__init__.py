@@ -1,0 +1,1 @@
+"""What users write (registrations, reports of health, modes, durations), read into core types."""

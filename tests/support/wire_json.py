@@ -1,0 +1,123 @@
+"""Messages and records as plain JSON values, as the vectors in `proto/vectors` spell them.
+
+Bytes are hex; a record in a message is the hex of its raw bytes.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from beacond.core.messages import (
+    Announce,
+    AnnounceRequest,
+    Envelope,
+    Goodbye,
+    Heartbeat,
+    Known,
+    Message,
+    Superseded,
+    SyncEntry,
+    SyncReply,
+    SyncRequest,
+    Tombstone,
+)
+from beacond.core.model import Body, Mode, Published, Record, Status
+
+Json = dict[str, Any]
+KINDS: dict[str, type] = {
+    "heartbeat": Heartbeat,
+    "announce": Announce,
+    "announce_request": AnnounceRequest,
+    "goodbye": Goodbye,
+    "sync_request": SyncRequest,
+    "sync_reply": SyncReply,
+    "superseded": Superseded,
+}
+
+
+def kind_of(message: Message) -> str:
+    return next(kind for kind, cls in KINDS.items() if cls is type(message))
+
+
+def to_json(value: Any) -> Any:
+    match value:
+        case bytes():
+            return value.hex()
+        case Record(raw=bytes() as raw):
+            return raw.hex()
+        case Envelope() | Heartbeat() | AnnounceRequest() | Goodbye() | Superseded():
+            return to_json(asdict(value))
+        case Known() | Tombstone() | Published() | Body():
+            return {key: to_json(getattr(value, key)) for key in value.__slots__}
+        case Announce() | SyncRequest() | SyncEntry() | SyncReply():
+            return {key: to_json(getattr(value, key)) for key in value.__slots__}
+        case dict():
+            return {key: to_json(each) for key, each in value.items()}
+        case tuple() | list():
+            return [to_json(each) for each in value]
+        case _:
+            return value
+
+
+def record_to_json(record: Record) -> Json:
+    keys = ("node", "incarnation", "boot_id", "version", "body")
+    return {key: to_json(getattr(record, key)) for key in keys}
+
+
+def record_from_json(written: Json, raw: bytes | None = None) -> Record:
+    body = written["body"]
+    instances = tuple(_published(each) for each in body["instances"])
+    return Record(
+        node=written["node"],
+        incarnation=written["incarnation"],
+        boot_id=bytes.fromhex(written["boot_id"]),
+        version=written["version"],
+        body=Body(
+            zone=body["zone"],
+            addresses=tuple(body["addresses"]),
+            agent_version=body["agent_version"],
+            mode=Mode(body["mode"]),
+            instances=instances,
+        ),
+        raw=raw,
+    )
+
+
+def _published(written: Json) -> Published:
+    pairs = {key: tuple(map(tuple, written[key])) for key in ("ports", "meta")}
+    words = {"status": Status(written["status"]), "mode": Mode(written["mode"])}
+    return Published(**{**written, **pairs, **words, "tags": tuple(written["tags"])})
+
+
+def envelope_from_json(written: Json) -> Envelope:
+    return Envelope(**{**written, "boot_id": bytes.fromhex(written["boot_id"])})
+
+
+def message_from_json(kind: str, written: Json, open_raw: Callable[[bytes], Record]) -> Message:
+    """`open_raw` reads the records that a message carries."""
+    match kind:
+        case "heartbeat":
+            digest, mode = bytes.fromhex(written["digest"]), Mode(written["mode"])
+            return Heartbeat(**{**written, "digest": digest, "mode": mode})
+        case "announce":
+            return Announce(open_raw(bytes.fromhex(written["record"])))
+        case "announce_request":
+            return AnnounceRequest(**written)
+        case "goodbye":
+            return Goodbye(**written)
+        case "superseded":
+            return Superseded(written["incarnation"], bytes.fromhex(written["boot_id"]))
+        case "sync_request":
+            known = tuple(
+                Known(**{**each, "boot_id": bytes.fromhex(each["boot_id"])})
+                for each in written["known"]
+            )
+            return SyncRequest(**{**written, "known": known})
+        case "sync_reply":
+            entries = tuple(
+                SyncEntry(open_raw(bytes.fromhex(e["record"])), e["heard_ms"], e["ttl_ms"])
+                for e in written["entries"]
+            )
+            tombstones = tuple(Tombstone(**each) for each in written["tombstones"])
+            return SyncReply(**{**written, "entries": entries, "tombstones": tombstones})
+    raise ValueError(kind)

@@ -1,0 +1,121 @@
+"""The outbox: bounded, batched, emptied by an outage; and how long a bus waits to reconnect."""
+
+import asyncio
+import socket
+from contextlib import suppress
+from random import Random
+
+import pytest
+
+from beacond.bus.amqp import AmqpBus
+from beacond.bus.amqp_outbox import BATCH_MESSAGES_MAX, BYTES_MAX, MESSAGES_MAX, Outbox
+from tests.support.listener import Listener
+
+
+async def test_a_full_outbox_refuses_messages() -> None:
+    outbox = Outbox()
+    assert all(outbox.put("all", b"x") for _ in range(MESSAGES_MAX))
+    assert not outbox.put("all", b"x")
+    await outbox.take()
+    assert outbox.put("all", b"x")
+
+
+async def test_a_full_outbox_refuses_bytes() -> None:
+    outbox = Outbox()
+    assert outbox.put("all", bytes(BYTES_MAX - 1))
+    assert outbox.put("all", b"x")
+    assert not outbox.put("all", b"x")
+    await outbox.take()
+    assert outbox.put("all", b"x")
+
+
+async def test_batches_are_bounded_and_in_order() -> None:
+    outbox = Outbox()
+    sent = [("all", b"%d" % number) for number in range(BATCH_MESSAGES_MAX + 3)]
+    for key, data in sent:
+        outbox.put(key, data)
+    first = await outbox.take()
+    outbox.done(sent=True)
+    assert len(first) == BATCH_MESSAGES_MAX
+    assert first + await outbox.take() == sent
+
+
+async def test_emptied_waits_for_what_is_in_hand_too() -> None:
+    outbox = Outbox()
+    assert await outbox.emptied(0)
+    outbox.put("all", b"x")
+    assert not await outbox.emptied(0)
+    await outbox.take()
+    assert not await outbox.emptied(0)
+    waiting = asyncio.create_task(outbox.emptied(10))
+    await asyncio.sleep(0)
+    outbox.done(sent=True)
+    assert await waiting
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_emptied_is_false_where_something_was_lost(taken: bool) -> None:
+    outbox = Outbox()
+    outbox.put("all", b"x")
+    if taken:
+        await outbox.take()
+    waiting = asyncio.create_task(outbox.emptied(10))
+    await asyncio.sleep(0)
+    outbox.drop()
+    outbox.done(sent=True)
+    assert not await waiting
+    assert await outbox.emptied(0)
+
+
+async def test_take_waits_again_after_a_drop() -> None:
+    outbox = Outbox()
+    outbox.put("all", b"old")
+    outbox.drop()
+    taking = asyncio.create_task(outbox.take())
+    await asyncio.sleep(0)
+    outbox.put("all", b"new")
+    assert await taking == [("all", b"new")]
+
+
+class Hasty(Random):
+    """Notes between what a wait was drawn, and does not wait."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.drawn: list[tuple[float, float]] = []
+        self.enough = asyncio.Event()
+
+    def uniform(self, a: float, b: float) -> float:
+        self.drawn.append((a, b))
+        if len(self.drawn) >= 8:
+            self.enough.set()
+        return 0.0 if len(self.drawn) < 8 else 60.0
+
+
+@pytest.mark.parametrize(
+    ("spread_s", "most"),
+    [
+        (None, [2, 4, 8, 16, 30, 30, 30, 30]),
+        (10, [10, 10, 10, 16, 30, 30, 30, 30]),
+        (100, [100] * 8),
+    ],
+)
+async def test_waits_are_drawn_from_zero_to_a_doubling_bound(
+    spread_s: float | None, most: list[float]
+) -> None:
+    with socket.socket() as taken:  # bound and not listening: refuses
+        taken.bind(("127.0.0.1", 0))
+        url = f"amqp://u:p@127.0.0.1:{taken.getsockname()[1]}"
+        rng = Hasty()
+        bus = AmqpBus(url, fleet="f", node="n", incarnation=1, rng=rng)
+        if spread_s is not None:
+            bus.spread_reconnects(spread_s)
+        heard = Listener()
+        task = asyncio.create_task(bus.run(heard))
+        async with asyncio.timeout(20):
+            await rng.enough.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert rng.drawn == [(0, bound) for bound in most]
+    assert len(heard.states) == 1
