@@ -23,7 +23,8 @@ from beacond.core.node import Node
 from beacond.core.settings import Settings
 from beacond.disk import Disk, Past, take_snapshot
 from beacond.dns.server import DnsConfig, DnsServer
-from beacond.driver import Driver, Targets
+from beacond.doors import Targets
+from beacond.driver import Driver
 from beacond.health.probes import tcp_reachable
 from beacond.health.runner import HealthRunner
 from beacond.http.server import HttpServer
@@ -59,25 +60,15 @@ class Agent:
     ) -> None:
         """`addresses`: those to advertise. Raises BusConfigError."""
         self.config = config
-        self._rng = random.Random()
+        self._past: Past | None = past
         self._data = data
         self._disk = Disk(data)
+        self._rng = random.Random()
         self.metrics = Metrics()
-        incarnation = past.identity.incarnation
-        loop = asyncio.get_running_loop()
+        settings = _settings(config, addresses, past)
+        now = asyncio.get_running_loop().time()
+        self.core = Node(settings, self._rng, now, time.time())
         self._codec = Codec(fleet=config.fleet, node=config.node, keyring=keyring)
-        settings = Settings(
-            node=config.node,
-            incarnation=incarnation,
-            boot_id=os.urandom(16),
-            addresses=addresses,
-            zone=config.zone,
-            agent_version=__version__,
-            interval_s=config.heartbeat_s,
-            ttl_s=config.ttl_s,
-            former=past.former,
-        )
-        self.core = Node(settings, self._rng, loop.time(), time.time())
         self.driver = Driver(
             self.core,
             self._codec,
@@ -91,20 +82,13 @@ class Agent:
         self.metrics.watch(self.driver)
         self.driver.on_event(journal.write)
         self._buses: list[Bus] = [
-            open_bus(url, fleet=config.fleet, node=config.node, incarnation=incarnation)
+            open_bus(url, fleet=config.fleet, node=config.node, incarnation=settings.incarnation)
             for url in config.bus
         ]
         self._http = HttpServer(self.driver, metrics=self.metrics, writes=config.http_writes)
-        dns_config = DnsConfig(
-            domain=config.domain,
-            node=config.node,
-            ttl_s=config.dns_ttl_s,
-            recursors=tuple(map(str, config.recursors)),
-        )
-        self._dns = DnsServer(dns_config, self.driver.view, self.metrics, self._rng)
+        self._dns = DnsServer(_dns_config(config), self.driver.view, self.metrics, self._rng)
         self._health = HealthRunner(self.driver, allow_exec=config.allow_exec, rng=self._rng)
         self._files = self._services_dir(config)
-        self._past: Past | None = past
         self._parts: dict[str, asyncio.Task[None]] = {}
         self.http_at: tuple[str, int] | None = None
         self.dns_at: tuple[str, int] | None = None
@@ -288,6 +272,29 @@ class Agent:
             log.error("snapshot not saved", extra={"reason": str(error)})
         await asyncio.to_thread(self._data.close)
         log.info("stopped")
+
+
+def _settings(config: Config, addresses: tuple[str, ...], past: Past) -> Settings:
+    return Settings(
+        node=config.node,
+        incarnation=past.identity.incarnation,
+        boot_id=os.urandom(16),
+        addresses=addresses,
+        zone=config.zone,
+        agent_version=__version__,
+        interval_s=config.heartbeat_s,
+        ttl_s=config.ttl_s,
+        former=past.former,
+    )
+
+
+def _dns_config(config: Config) -> DnsConfig:
+    return DnsConfig(
+        domain=config.domain,
+        node=config.node,
+        ttl_s=config.dns_ttl_s,
+        recursors=tuple(map(str, config.recursors)),
+    )
 
 
 def load_keyring(config: Config) -> Keyring | None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from beacond.bus.base import Bus, BusState, Delivery
 from beacond.core.effects import (
@@ -23,6 +22,7 @@ from beacond.core.effects import (
 from beacond.core.events import Event, EventLog
 from beacond.core.local import (
     FILE_ORIGIN,
+    Change,
     LimitReached,
     LocalInstance,
     ModeState,
@@ -34,6 +34,7 @@ from beacond.core.messages import Heartbeat
 from beacond.core.model import InstanceSpec, Mode, Status
 from beacond.core.node import Node
 from beacond.core.view import View
+from beacond.doors import Counters, Disk, Targets
 from beacond.readers import Readers
 from beacond.status import AgentStatus, BusStatus
 from beacond.wire import Codec, DecodeError, EncodeError, Keyring
@@ -43,32 +44,6 @@ log = logging.getLogger("beacond.driver")
 SAVE_RETRY_S = 5.0
 SUSPENDED_S = 1.0
 """The host slept if its two monotonic clocks drift apart by more than this."""
-
-Targets = tuple[tuple[str, int], ...]
-
-
-class Disk(Protocol):
-    """What must survive a crash. Blocking calls, made in a thread; an OSError or NotPersisted
-    says that the disk refused."""
-
-    def save_registrations(
-        self,
-        instances: tuple[Registration, ...],
-        host_mode: ModeState,
-        file_modes: tuple[tuple[str, ModeState], ...],
-    ) -> None: ...
-
-    def save_incarnation(self, incarnation: int) -> None: ...
-
-
-class Counters(Protocol):
-    """Where the driver counts what passes through it."""
-
-    def bus_message(self, direction: str, kind: str) -> None: ...
-
-    def dropped(self, reason: str) -> None: ...
-
-    def echo(self, seconds: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -178,13 +153,14 @@ class Driver:
         Raises OwnedElsewhere, LimitReached, NotPersisted.
         """
         async with self._writing:
-            new = await self._register(spec, origin)
+            new = all(i.spec.id != spec.id for i in self.local_instances())
+            await self._change(Change(origin, (spec,)))
             return self.local_instance(spec.id), new
 
     async def deregister(self, instance_id: str, origin: str) -> None:
         """Raises UnknownInstance, OwnedElsewhere (an id a file owns), NotPersisted."""
         async with self._writing:
-            await self._deregister(instance_id, origin)
+            await self._change(Change(origin, drop=(instance_id,)))
 
     async def set_mode(
         self, instance_id: str | None, mode: Mode, for_s: float | None, reason: str
@@ -207,24 +183,29 @@ class Driver:
         """Make what origin `file:NAME` offers exactly this; returns refusals, a line each."""
         origin = FILE_ORIGIN + name
         refused: list[str] = []
-        kept: set[str] = set()
         async with self._writing:
+            put = []
             for spec in specs:
-                kept.add(spec.id)
                 try:
-                    await self._register(spec, origin)
+                    self._core.registry.check(Change(origin, (spec,)))
+                    put.append(spec)
                 except RequestError as error:
                     refused.append(f"{spec.id}: {error}")
-            await self._drop_files(lambda i: i.origin == origin and i.spec.id not in kept)
+            kept = {spec.id for spec in put}
+            drop = self._ids(origin, kept)
+            try:
+                await self._change(Change(origin, tuple(put), drop))
+            except RequestError as error:
+                refused.append(str(error))
         return refused
 
     async def files_gone(self, kept: Iterable[str]) -> None:
-        """Deregister what comes from files other than these."""
+        """Deregister what comes from files other than these. Raises NotPersisted."""
         origins = {FILE_ORIGIN + name for name in kept}
         async with self._writing:
-            await self._drop_files(
-                lambda i: i.origin.startswith(FILE_ORIGIN) and i.origin not in origins
-            )
+            gone = {i.origin for i in self.local_instances()} - origins
+            for origin in sorted(o for o in gone if o.startswith(FILE_ORIGIN)):
+                await self._change(Change(origin, drop=self._ids(origin, set())))
 
     # ---- health
 
@@ -427,36 +408,37 @@ class Driver:
         self._slept_s = slept_s
         self._do(self._core.tick(now))
 
-    async def _register(self, spec: InstanceSpec, origin: str) -> bool:
+    async def _change(self, change: Change) -> None:
+        """Check, make durable, then apply; refused, it has changed nothing."""
         registry = self._core.registry
-        planned = registry.plan_register(spec, origin)
-        known = next((i for i in self.local_instances() if i.spec.id == spec.id), None)
-        if known is not None and known.spec == spec:
-            return False
+        registry.check(change)
+        known = {i.spec.id: i.spec for i in self.local_instances()}
+        if not change.drop and all(known.get(spec.id) == spec for spec in change.put):
+            return
         try:
-            self._codec.seal(self._core.record_with(spec))
+            self._codec.seal(self._core.record_after(change))
         except EncodeError as error:
             raise LimitReached(f"this host would offer more than fits: {error}") from error
-        await self._persist(planned, registry.host_mode)
-        self._do(self._core.register(spec, origin, self._now()))
-        mode = self._file_modes.pop(spec.id, None)
+        await self._persist(registry.plan(change), registry.host_mode)
+        self._do(self._core.change(change, self._now()))
+        for spec in change.put:
+            self._restore_file_mode(spec.id)
+        self._tell_local()
+
+    def _restore_file_mode(self, instance_id: str) -> None:
+        """An instance of a file takes up the mode it had before our restart."""
+        mode = self._file_modes.pop(instance_id, None)
         if mode is not None and mode.until is not None and mode.until > time.time():
             for_s = mode.until - time.time()
-            self._do(self._core.set_mode(spec.id, mode.mode, for_s, mode.reason, self._now()))
-        self._tell_local()
-        return known is None
+            self._do(self._core.set_mode(instance_id, mode.mode, for_s, mode.reason, self._now()))
 
-    async def _deregister(self, instance_id: str, origin: str) -> None:
-        registry = self._core.registry
-        await self._persist(registry.plan_deregister(instance_id, origin), registry.host_mode)
-        if any(i.spec.id == instance_id for i in self.local_instances()):
-            self._do(self._core.deregister(instance_id, self._now()))
-            self._tell_local()
-
-    async def _drop_files(self, dropped: Callable[[LocalInstance], bool]) -> None:
-        for instance in self.local_instances():
-            if dropped(instance):
-                await self._deregister(instance.spec.id, instance.origin)
+    def _ids(self, origin: str, kept: set[str]) -> tuple[str, ...]:
+        """What an origin offers, besides what is kept."""
+        return tuple(
+            i.spec.id
+            for i in self.local_instances()
+            if i.origin == origin and i.spec.id not in kept
+        )
 
     async def _persist(self, instances: tuple[Registration, ...], host_mode: ModeState) -> None:
         file_modes = tuple(sorted(self._file_modes.items(), key=lambda item: item[0]))

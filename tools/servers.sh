@@ -7,7 +7,7 @@
 set -eu
 
 list=$1
-PATH=$PATH:/usr/sbin:/sbin:/usr/lib/rabbitmq/bin
+PATH=$PATH:/usr/sbin:/sbin:/usr/lib/rabbitmq/bin:/opt/rabbitmq/sbin
 
 # Column $1 (1: program, 2: Debian package) of the list's lines whose program is missing.
 missing() {

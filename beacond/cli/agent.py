@@ -20,8 +20,8 @@ def _setting_options(command: Command) -> Command:
 
 
 def _option(setting: Setting) -> Callable[[Command], Command]:
-    default = setting.default if setting.default is not None else setting.default_text
-    text = f"{setting.meaning.replace('`', '')} [{default.replace('`', '')}]"
+    default = setting.default_text if setting.default is None else setting.default or "none"
+    text = f"{setting.meaning} [{default}]".replace("`", "")
     return click.option(
         setting.flag,
         setting.key,

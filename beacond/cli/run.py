@@ -99,7 +99,7 @@ def _reap(pid: int) -> int | None:
     status = None
     while True:
         try:
-            ended, how = os.waitpid(pid, os.WNOHANG)
+            ended, how = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return status
         if not ended:

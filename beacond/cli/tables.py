@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -46,7 +47,7 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     # Rich pads the last column; a pipe wants no blanks at the ends of lines.
     with out.capture() as captured:
         out.print(table(columns, rows))
-    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def text(value: Any) -> str:

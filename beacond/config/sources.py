@@ -92,6 +92,9 @@ def from_file(path: Path) -> Layer:
     except OSError as error:
         layer.problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
         return layer
+    except RecursionError:
+        layer.problems.append(Problem(str(path), "is nested too deeply"))
+        return layer
     for key, raw in table.items():
         line_number = line_of(text, key)
         where = f"{path}:{line_number}: {key}" if line_number else f"{path}: {key}"

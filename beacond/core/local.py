@@ -47,6 +47,17 @@ class Registration:
     mode: ModeState = ModeState()
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one origin wants changed of what this host offers, all of it or nothing."""
+
+    origin: str
+    put: tuple[InstanceSpec, ...] = ()
+    """Registered or replaced."""
+    drop: tuple[str, ...] = ()
+    """Ids deregistered."""
+
+
 class RequestError(Exception):
     """A local request that was refused; nothing changed. The message is for the caller.
 

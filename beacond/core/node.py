@@ -14,7 +14,7 @@ from dataclasses import replace
 from beacond.core.catalog import Catalog
 from beacond.core.effects import Effect, Publish, SaveIncarnation, SaveRegistrations
 from beacond.core.events import EventLog, Kind
-from beacond.core.local import ModeState, Registration
+from beacond.core.local import Change, ModeState, Registration
 from beacond.core.messages import (
     Announce,
     AnnounceRequest,
@@ -27,7 +27,7 @@ from beacond.core.messages import (
     SyncRequest,
     Tombstone,
 )
-from beacond.core.model import Body, InstanceSpec, Mode, Record, Status
+from beacond.core.model import Body, Mode, Record, Status
 from beacond.core.outbox import Outbox
 from beacond.core.registry import Registry
 from beacond.core.settings import Settings
@@ -116,10 +116,10 @@ class Node:
         entry = self._catalog.entries.get(node)
         return entry.last_heard_at if entry is not None else None
 
-    def record_with(self, spec: InstanceSpec) -> Record:
-        """What we would publish if this were registered too: for the wire to judge its size."""
+    def record_after(self, change: Change) -> Record:
+        """What we would publish after it: for the wire to judge its size."""
         record = self._voice.record
-        body = replace(record.body, instances=self.registry.published_with(spec))
+        body = replace(record.body, instances=self.registry.published_after(change))
         return replace(record, version=record.version + 1, body=body, raw=None)
 
     def echo_s(self, beat: Heartbeat, received_at: float) -> float | None:
@@ -207,15 +207,10 @@ class Node:
 
     # ---- requests of this host (validated and made durable by the caller)
 
-    def register(self, spec: InstanceSpec, origin: str, now: float) -> list[Effect]:
+    def change(self, change: Change, now: float) -> list[Effect]:
+        """Register and deregister what `registry.check` allowed."""
         self._enter(now)
-        self.registry.register(spec, origin, now)
-        self._publish_registry(now)
-        return self._leave(now)
-
-    def deregister(self, instance_id: str, now: float) -> list[Effect]:
-        self._enter(now)
-        self.registry.deregister(instance_id)
+        self.registry.apply(change, now)
         self._publish_registry(now)
         return self._leave(now)
 
@@ -364,8 +359,7 @@ class Node:
         if now < self.registry.deadline:
             return
         changed, gone = self.registry.advance(now)
-        for instance_id in gone:
-            self.registry.deregister(instance_id)
+        self.registry.apply(Change("", drop=tuple(gone)), now)
         if changed or gone:
             self._publish_registry(now)
             self._out.add(SaveRegistrations())

@@ -1,11 +1,12 @@
 """What this node runs: registrations, their health and modes. The only writer of our own state."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from beacond.core.checks import CheckRun
 from beacond.core.local import (
     FILE_ORIGIN,
+    Change,
     LimitReached,
     LocalInstance,
     ModeState,
@@ -112,46 +113,43 @@ class Registry:
 
     # ---- requests
 
-    def plan_register(self, spec: InstanceSpec, origin: str) -> tuple[Registration, ...]:
-        """What the registrations would be. Raises OwnedElsewhere, LimitReached."""
-        own = self._own.get(spec.id)
-        if own is not None and own.origin != origin:
-            raise OwnedElsewhere(f"instance {spec.id!r} belongs to {_owner(own.origin)}")
-        if own is None and len(self._own) >= INSTANCES_MAX:
-            raise LimitReached(f"this host already offers {INSTANCES_MAX} instances, the most")
-        mode = own.mode.state if own is not None else ModeState()
-        return self._with(Registration(spec, origin, mode))
+    def check(self, change: Change) -> None:
+        """Raises OwnedElsewhere, UnknownInstance or LimitReached where a change can't be made."""
+        for spec in change.put:
+            own = self._own.get(spec.id)
+            if own is not None and own.origin != change.origin:
+                raise OwnedElsewhere(f"instance {spec.id!r} belongs to {_owner(own.origin)}")
+        for instance_id in change.drop:
+            own = self._find(instance_id)
+            # What a file holds would come back at its next reading.
+            if own.origin.startswith(FILE_ORIGIN) and own.origin != change.origin:
+                raise OwnedElsewhere(f"instance {instance_id!r} belongs to {_owner(own.origin)}")
+        ids = (self._own.keys() | {spec.id for spec in change.put}) - set(change.drop)
+        if len(ids) > INSTANCES_MAX:
+            raise LimitReached(f"a host offers {INSTANCES_MAX} instances at most")
 
-    def register(self, spec: InstanceSpec, origin: str, now: float) -> bool:
-        """Add or replace what `plan_register` allowed; False where nothing changed."""
+    def plan(self, change: Change) -> tuple[Registration, ...]:
+        """What the registrations would be after it."""
+        planned = {r.spec.id: r for r in self.registrations() if r.spec.id not in change.drop}
+        for spec in change.put:
+            before = planned.get(spec.id)
+            mode = before.mode if before is not None else ModeState()
+            planned[spec.id] = Registration(spec, change.origin, mode)
+        return tuple(registration for _, registration in sorted(planned.items()))
+
+    def published_after(self, change: Change) -> tuple[Published, ...]:
+        """What would be published after it; the health of what is new aside."""
+        published = {p.id: p for p in self.published() if p.id not in change.drop}
+        published |= {spec.id: _published(spec) for spec in change.put}
+        return tuple(instance for _, instance in sorted(published.items()))
+
+    def apply(self, change: Change, now: float) -> None:
+        """Make a change that `check` allowed. What is put as it was stays as it is."""
         self._deadline = None
-        own = self._own.get(spec.id)
-        if own is None:
-            checks = {check.name: CheckRun.begin(check, now) for check in spec.checks}
-            self._own[spec.id] = _Own(spec, origin, checks)
-            return True
-        if own.spec == spec:
-            return False
-        kept = own.checks
-        own.checks = {
-            check.name: kept[check.name]
-            if check.name in kept and kept[check.name].check == check
-            else CheckRun.begin(check, now)
-            for check in spec.checks
-        }
-        own.spec = spec
-        return True
-
-    def plan_deregister(self, instance_id: str, origin: str) -> tuple[Registration, ...]:
-        """Raises UnknownInstance; OwnedElsewhere for what a file holds: it would come back."""
-        own = self._find(instance_id)
-        if own.origin.startswith(FILE_ORIGIN) and own.origin != origin:
-            raise OwnedElsewhere(f"instance {instance_id!r} belongs to {_owner(own.origin)}")
-        return tuple(r for r in self.registrations() if r.spec.id != instance_id)
-
-    def deregister(self, instance_id: str) -> None:
-        self._deadline = None
-        del self._own[instance_id]
+        for instance_id in change.drop:
+            self._own.pop(instance_id, None)
+        for spec in change.put:
+            self._put(spec, change.origin, now)
 
     def plan_mode(
         self, instance_id: str | None, mode: Mode, for_s: float | None, reason: str, wall: float
@@ -160,13 +158,12 @@ class Registry:
         planned = _mode_state(mode, for_s, reason, wall)
         if instance_id is None:
             return self.registrations(), planned
-        own = self._find(instance_id)
-        return self._with(Registration(own.spec, own.origin, planned)), self.host_mode
-
-    def published_with(self, spec: InstanceSpec) -> tuple[Published, ...]:
-        """What would be published if this were registered; its health aside."""
-        others = [p for p in self.published() if p.id != spec.id]
-        return tuple(sorted([*others, _published(spec)], key=lambda p: p.id))
+        self._find(instance_id)
+        registrations = tuple(
+            replace(r, mode=planned) if r.spec.id == instance_id else r
+            for r in self.registrations()
+        )
+        return registrations, self.host_mode
 
     def set_mode(
         self, instance_id: str | None, mode: Mode, for_s: float | None, reason: str,
@@ -261,6 +258,20 @@ class Registry:
             own = self._own[spec.id] = _Own(spec, registration.origin, checks)
             own.mode.restore(registration.mode, now, wall)
 
+    def _put(self, spec: InstanceSpec, origin: str, now: float) -> None:
+        own = self._own.get(spec.id)
+        kept = own.checks if own is not None else {}
+        checks = {
+            check.name: kept[check.name]
+            if check.name in kept and kept[check.name].check == check
+            else CheckRun.begin(check, now)
+            for check in spec.checks
+        }
+        if own is None:
+            self._own[spec.id] = _Own(spec, origin, checks)
+        else:
+            own.spec, own.checks = spec, checks
+
     def _runs(self) -> Iterator[CheckRun]:
         for own in self._own.values():
             yield from own.checks.values()
@@ -280,10 +291,6 @@ class Registry:
             mode=own.mode.state,
             checks=tuple(run.state() for run in own.checks.values()),
         )
-
-    def _with(self, new: Registration) -> tuple[Registration, ...]:
-        others = [r for r in self.registrations() if r.spec.id != new.spec.id]
-        return tuple(sorted([*others, new], key=lambda r: r.spec.id))
 
 
 def _mode_state(mode: Mode, for_s: float | None, reason: str, wall: float) -> ModeState:

@@ -16,6 +16,7 @@ DOMAIN_OCTETS_MAX = 120
 """Leaves room, within the 255 octets of a name (RFC 1035 §2.3.4), for the longest we put below
 the domain: a 63-octet instance, a 63-octet service and `_tcp`."""
 
+_DOMAIN_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ADDRESS_HEX = re.compile(r"[0-9a-f]{8}|[0-9a-f]{32}")
 _OCTET = re.compile(rb"0|[1-9][0-9]{0,2}")
 _NIBBLE = re.compile(rb"[0-9a-f]")
@@ -139,7 +140,7 @@ def parse_domain(text: str) -> Name:
     """
     labels = text.lower().removesuffix(".").split(".")
     for label in labels:
-        if not is_label(label):
+        if not _DOMAIN_LABEL.fullmatch(label):
             raise ValueError(f"domain {text!r}: {label!r} is not a label")
     if len(text) > DOMAIN_OCTETS_MAX:
         raise ValueError(f"domain {text!r}: longer than {DOMAIN_OCTETS_MAX} characters")

@@ -72,4 +72,5 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
     by_path = resource.canonical if resource is not None else OTHER
-    return request.get(ROUTE, by_path)
+    route: str = request.get(ROUTE, by_path)
+    return route

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+import uvloop
 
 from beacond.bus.base import Bus, BusState
 from beacond.bus.url import open_bus
@@ -178,6 +179,17 @@ async def test_a_stopped_bus_is_down_hears_nothing_and_can_run_again(
         a.bus.send("b", b"welcome back")
         await again.heard.hears(b"welcome back")
         assert b"meanwhile" not in again.heard.bodies
+
+
+def test_it_runs_on_the_agent_s_event_loop(url: str, fleet: str) -> None:
+    async def talk() -> None:
+        bus = open_bus(url, fleet=fleet, node="a", incarnation=1)
+        async with running(bus, Listener()) as member:
+            await member.heard.reaches(BusState.UP)
+            assert bus.broadcast(b"hello")
+            await member.heard.hears(b"hello")
+
+    uvloop.run(talk())
 
 
 async def test_the_shown_url_holds_no_password(url: str, fleet: str) -> None:

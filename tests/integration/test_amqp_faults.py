@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import aio_pika
 import pytest
 
-from beacond.bus.amqp import BLOCKED, SILENT, AmqpBus
+from beacond.bus.amqp import BLOCKED, SILENT, UNCONFIRMED, AmqpBus
 from beacond.bus.amqp_outbox import BATCH_MESSAGES_MAX
 from beacond.bus.base import BusState
 from tests.support.amqp import running
@@ -159,6 +159,10 @@ async def test_a_session_that_still_hears_is_kept_until_there_is_another(
         assert {state for state, _ in heard.states} == {BusState.UP, BusState.TX_BLOCKED}
         other.broadcast(b"still heard")
         await heard.hears(b"still heard")
+        proxy.refuse()
+        proxy.cut()
+        await heard.reaches(BusState.DOWN)
+        proxy.refuse(False)
         proxy.thaw()
         await speaks(bus, heard, b"after")
 
@@ -251,7 +255,9 @@ async def test_a_deleted_exchange_is_declared_again(broker: RabbitMQ, fleet: str
         await speaks(bus, heard, b"before")
         channel = await admin.channel()
         await channel.exchange_delete(f"bcn.{fleet}")
+        bus.broadcast(b"nowhere to go")
         await heard.until(lambda: any("NOT_FOUND" in reason for reason in heard.reasons))
+        assert UNCONFIRMED not in heard.reasons
         await speaks(bus, heard, b"after")
 
 

@@ -126,7 +126,7 @@ class Following:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(BEACOND_AGENT=agent.url, PYTHONUNBUFFERED="1"),
+            env=environment(BEACOND_AGENT=agent.url),
         )
 
     def line(self) -> str:

@@ -278,7 +278,7 @@ async def test_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch)
         _reader, writer = await asyncio.open_connection("127.0.0.1", agent.port, limit=1)
         writer.write(b"GET /v1/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n")
         await until(lambda: streams_open(agent) == 1)
-        large = tuple((f"k{number}", "v" * 512) for number in range(60))
+        large = tuple((f"k{number:02}", "v" * 512) for number in range(60))
         for number in range(10_000):
             await agent.driver.register(InstanceSpec("a", "web", 1 + number, meta=large), "http")
             if not streams_open(agent):

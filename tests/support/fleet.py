@@ -14,7 +14,7 @@ from itertools import count
 
 from beacond.core.effects import Dropped, Effect, Emit, ProbeNode, Publish, Send
 from beacond.core.events import Event
-from beacond.core.local import ModeState
+from beacond.core.local import Change, ModeState
 from beacond.core.messages import Envelope, Message
 from beacond.core.model import InstanceSpec
 from beacond.core.node import Node
@@ -98,7 +98,9 @@ class Fleet:
         )
         self._perform(host, effects)
         up = not self.weather.down
-        self.do(host.name, lambda n, t: n.bus_changed("sim", up=up, can_publish=up, reason="", now=t))
+        self.do(
+            host.name, lambda n, t: n.bus_changed("sim", up=up, can_publish=up, reason="", now=t)
+        )
 
     def kill(self, *names: str) -> None:
         """No goodbye. What it had on its disk is lost unless `restart` takes it up."""
@@ -131,7 +133,7 @@ class Fleet:
     def register(self, node: str, service: str, *, port: int = 80, **fields: object) -> None:
         spec = InstanceSpec(id=f"{service}-{port}", service=service, port=port)
         spec = replace(spec, **fields)
-        self.do(node, lambda core, now: core.register(spec, "http", now))
+        self.do(node, lambda core, now: core.change(Change("http", (spec,)), now))
 
     def do(self, name: str, request: Callable[[Node, float], list[Effect]]) -> None:
         host = self.hosts[name]

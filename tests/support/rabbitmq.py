@@ -336,7 +336,7 @@ class RabbitMQ:
         server, self._server = self._server, None
         if server is None:
             return
-        family = _descendants(server.pid)
+        family = descendants(server.pid)
         with suppress(ProcessLookupError):
             if number is signal.SIGKILL:
                 os.killpg(server.pid, number)
@@ -349,7 +349,7 @@ class RabbitMQ:
             await asyncio.sleep(0.02)
         # Its helpers notice a closed pipe and end by themselves; those that do not are ended.
         grace = time.monotonic() + 5
-        while family := [pid for pid in family if _is_alive(pid)]:
+        while family := [pid for pid in family if is_alive(pid)]:
             if time.monotonic() > grace:
                 for pid in family:
                     with suppress(ProcessLookupError):
@@ -366,7 +366,7 @@ def _parents() -> Iterator[tuple[int, int]]:
                 yield int(entry.name), int(fields[1])
 
 
-def _descendants(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for pid, parent in _parents():
         children.setdefault(parent, []).append(pid)
@@ -378,7 +378,7 @@ def _descendants(root: int) -> list[int]:
     return found
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

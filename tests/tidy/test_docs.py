@@ -1,4 +1,4 @@
-"""What the docs and deploy/ show exists: links, commands, options, settings, metrics."""
+"""What the docs and deploy/ show exists: links, commands, options, settings."""
 
 import re
 import shlex

@@ -186,6 +186,10 @@ def test_a_file_that_is_not_text_or_huge_is_refused(tmp_path):
     assert problems(path) == [f"{path}: is larger than 1048576 bytes"]
 
 
+def test_a_file_that_is_nested_without_end_is_refused(tmp_path):
+    assert of_file(tmp_path, "node = " + "[" * 100_000) == ["beacond.toml: is nested too deeply"]
+
+
 def test_a_table_is_not_a_key(tmp_path):
     assert of_file(tmp_path, '\n[agent]\nnode = "a"\n') == ["beacond.toml:2: agent: is not a key"]
 

@@ -195,6 +195,21 @@ def test_additional_records_go_before_answers_do() -> None:
             assert len(message.additional) == count
 
 
+def test_cut_answer_leaves_no_room_to_additional_records() -> None:
+    to = many(40)
+    for payload in range(512, 1233, 8):
+        data = query(qtype="SRV", use_edns=0, payload=payload)
+        message = dns.message.from_wire(reply_to(to, data))
+        assert message.flags & dns.flags.TC
+        assert not message.additional
+
+
+def test_srv_targets_are_not_compressed() -> None:
+    """RFC 2782."""
+    target = dns.name.from_text(f"0a000001.addr.{DOMAIN}").to_wire()
+    assert target in reply_to(many(1), query(qtype="SRV"))
+
+
 def test_each_cut_answer_is_another_sample() -> None:
     to = many(500)
     seen = {
@@ -231,27 +246,33 @@ def test_pointers_never_lead_out_of_the_question() -> None:
 # ---- what is remembered
 
 
-def addresses(to: Responder, name: str = "web.service") -> set[str]:
-    reply = ask(to, name)
-    return {str(a) for a in reply.answer[0]} if reply.answer else set()
-
-
-def test_answers_follow_the_view() -> None:
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_answers_follow_the_view(tcp: bool) -> None:
     made = HandMadeView()
     to = responder(made.view)
-    assert ask(to, "web.service").rcode() == dns.rcode.NXDOMAIN
+
+    def rcode(name: str) -> dns.rcode.Rcode:
+        return ask(to, name, tcp=tcp).rcode()
+
+    def addresses(name: str = "web.service") -> set[str]:
+        return {str(a) for a in ask(to, name, tcp=tcp).answer[0]}
+
+    assert rcode("web.service") == dns.rcode.NXDOMAIN
     made.put_service("web", members(2))
-    assert addresses(to) == {"10.0.0.1", "10.0.0.2"}
+    assert addresses() == {"10.0.0.1", "10.0.0.2"}
     made.put_service("db", members(1, "db"))
     made.put_service("web", members(1))
-    assert addresses(to) == {"10.0.0.1"}
+    assert addresses() == {"10.0.0.1"}
     made.put_service("web", [])
-    assert ask(to, "web.service").rcode() == dns.rcode.NOERROR
+    assert rcode("web.service") == dns.rcode.NOERROR
+    made.put_service("web", members(3))
+    made.blind(1.0)
+    assert ask(to, "web.service", tcp=tcp).answer[0].ttl == 30
     made.remove_service("web")
-    assert ask(to, "web.service").rcode() == dns.rcode.NXDOMAIN
-    assert ask(to, "host-a.node").rcode() == dns.rcode.NXDOMAIN
+    assert rcode("web.service") == dns.rcode.NXDOMAIN
+    assert rcode("host-a.node") == dns.rcode.NXDOMAIN
     made.put_agent(agent("host-a", "10.0.0.9"))
-    assert addresses(to, "host-a.node") == {"10.0.0.9"}
+    assert addresses("host-a.node") == {"10.0.0.9"}
 
 
 def test_change_of_another_service_renders_nothing_anew() -> None:

@@ -83,10 +83,11 @@ def test_label_that_is_no_ascii_is_nothing() -> None:
 def test_domain_is_lower_cased_and_may_end_with_a_dot() -> None:
     assert parse_domain("Beacon.Internal.") == (b"beacon", b"internal")
     assert parse_domain("sd") == (b"sd",)
+    assert parse_domain("a" * 63) == (b"a" * 63,)
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "a..b", "a b", "_a.b", "-a", "é.test", "a" * 63, "a." * 61]
+    "text", ["", ".", "a..b", "a b", "_a.b", "-a", "é.test", "a" * 64, "a." * 61]
 )
 def test_domain_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="domain"):
