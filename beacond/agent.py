@@ -19,6 +19,7 @@ from beacond.bus.url import open_bus
 from beacond.config import Config, ConfigError
 from beacond.config.addresses import advertised
 from beacond.core.local import NotPersisted
+from beacond.core.names import is_loopback
 from beacond.core.node import Node
 from beacond.core.settings import Settings
 from beacond.disk import Disk, Past, take_snapshot
@@ -149,9 +150,14 @@ class Agent:
                 "incarnation": settings.incarnation,
                 "addresses": " ".join(settings.addresses),
                 "bus": " ".join(bus.url for bus in self._buses),
+                "config": str(self.config.file or "none"),
                 "restored": 0 if past.snapshot is None else len(past.snapshot.records),
             },
         )
+        if all(map(is_loopback, settings.addresses)) and any(
+            not url.startswith("local:") for url in self.config.bus
+        ):
+            log.warning("only this host can reach the address advertised; see --advertise")
         for note in self.config.notes:
             log.warning("configuration", extra={"note": note})
 

@@ -1,6 +1,6 @@
 """What this agent believes of every node: state is merged, liveness is local and never merged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from beacond.core.entry import Entry, Source, share_of
@@ -15,12 +15,16 @@ from beacond.core.view import AgentView, InstanceView
 NODES_MAX = 20_000
 FORGET_S = 24 * 3600.0
 """How long a goodbye, an expired node or a held one is remembered."""
+GONE_MAX = NODES_MAX // 2
+"""So many gone nodes are remembered, so that they don't keep new ones out."""
 TTL_MIN_S, TTL_MAX_S = 3.0, 3 * 3600.0
 HOLD_MAX_S = 3600.0
 SUSPECT_BEATS = 2.2
 """Suspect when two heartbeats in a row, jitter allowed for, did not come."""
 SUSPECT_TTL = 0.8
 """… and in any case before the lease ends."""
+BEAT_MIN_S = 0.5
+"""Who announces its next heartbeat earlier is not suspected before."""
 
 Telling = tuple[Kind, str, InstanceView | None, AgentView | None]
 
@@ -40,6 +44,8 @@ class Catalog:
         self.entries: dict[str, Entry] = {}
         self.suspects: dict[str, Entry] = {}
         """Silent nodes that were heard since our start, in the order they fell silent."""
+        self.suspects_changed = False
+        """For who judges them to set back."""
         self.alive: dict[str, Entry] = {}
         """Other nodes of whom a heartbeat is expected."""
         self.tellings: list[Telling] = []
@@ -65,11 +71,12 @@ class Catalog:
         if age >= ttl_s:
             return "too-old"
         entry.ttl_s = ttl_s
-        entry.suspect_s = min(SUSPECT_BEATS * beat.next_ms / 1000, SUSPECT_TTL * ttl_s)
-        entry.digest = beat.digest
+        next_s = max(beat.next_ms / 1000, BEAT_MIN_S)
+        entry.suspect_s = min(SUSPECT_BEATS * next_s, SUSPECT_TTL * ttl_s)
+        entry.agrees = beat.digest == self.digest
         entry.last_heard_at = received_at - age
         self._renew(entry, self._clock.at(received_at) - age, received_at)
-        if beat.version >= (entry.record.version if entry.record else 0):
+        if entry.record is None or (*entry.speaker, beat.version) >= entry.record.key:
             self._set_mode(entry, beat.mode)
         return None
 
@@ -91,6 +98,8 @@ class Catalog:
         elif not entry.leaving:
             hold_s = min(bye.hold_ms / 1000, HOLD_MAX_S)
             entry.leaving = True
+            entry.held = False
+            self._cleared(entry)
             entry.expires_at = self._clock.at(now) + hold_s
             self._due.push(entry.node, entry.expires_at)
             if entry.state is AgentState.ALIVE:
@@ -98,10 +107,11 @@ class Catalog:
         return None
 
     def tombstone(self, node: str, incarnation: int, now: float) -> None:
-        """A goodbye that somebody else remembers."""
+        """A goodbye that somebody else heard."""
         entry = self._entry(node, now)
         if entry is not None and entry.incarnation <= incarnation > entry.left_incarnation:
             entry.incarnation = incarnation
+            entry.source = Source.SYNCED
             self._end(entry, AgentState.LEFT, now)
 
     def synced(self, told: SyncEntry, grant_min_s: float, now: float) -> None:
@@ -131,13 +141,14 @@ class Catalog:
 
     # ---- time
 
-    def advance(self, now: float) -> None:
-        """Let leases end that ran out in time in which we could hear.
+    def advance(self, now: float) -> list[Entry]:
+        """Suspect who is silent; whose lease ran out in time in which we could hear is returned.
 
-        Who falls silent is never ended in the same call: whether many did is to be judged first.
+        To be ended by `end` once it was judged whether many fell silent together.
         """
         reading = self._clock.proven
         again: list[Entry] = []
+        over: list[Entry] = []
         while (node := self._due.pop(reading)) is not None:
             entry = self.entries.get(node)
             if entry is None or not entry.leased:
@@ -150,9 +161,24 @@ class Catalog:
             elif entry.record is None:
                 entry.leased = False
             elif not entry.held:
-                self._end(entry, AgentState.LEFT if entry.leaving else AgentState.EXPIRED, now)
+                over.append(entry)
         for entry in again:
             self._queue(entry)
+        return over
+
+    def end(self, over: Iterable[Entry], now: float) -> None:
+        """End these leases, but those of nodes held meanwhile."""
+        for entry in over:
+            if not entry.held:
+                self._end(entry, AgentState.LEFT if entry.leaving else AgentState.EXPIRED, now)
+
+    def late_count(self) -> int:
+        """How many that are not suspect yet have missed a heartbeat."""
+        reading = self._clock.proven
+        return sum(
+            e.source is Source.HEARD and reading >= e.suspect_at - e.suspect_s / 2
+            for e in self.alive.values()
+        )
 
     def grace(self, spread_s: float) -> None:
         """Sight is back: nobody expires before it had a whole ttl, and the reconnect spread."""
@@ -166,8 +192,10 @@ class Catalog:
 
     def sweep(self, now: float) -> None:
         """Forget nodes that have been gone for long."""
-        for entry in list(self.entries.values()):
-            if not entry.leased and now - entry.since_at > FORGET_S:
+        gone = sorted((e for e in self.entries.values() if not e.leased), key=_since)
+        too_many = len(gone) - GONE_MAX
+        for number, entry in enumerate(gone):
+            if number < too_many or now - entry.since_at > FORGET_S:
                 del self.entries[entry.node]
                 self._due.discard(entry.node)
                 self._tables.forget(entry.node)
@@ -187,7 +215,7 @@ class Catalog:
         entry.held = False
         entry.last_resort = True
         entry.expires_at = self._clock.proven + FORGET_S
-        self.suspects.pop(entry.node, None)
+        self._cleared(entry)
         self._due.push(entry.node, entry.expires_at)
         self._show(entry)
 
@@ -230,7 +258,12 @@ class Catalog:
     def restore_tombstone(self, node: str, incarnation: int, now: float) -> None:
         if node not in self.entries and len(self.entries) < NODES_MAX:
             self.entries[node] = Entry(
-                node, now, AgentState.LEFT, incarnation=incarnation, left_incarnation=incarnation
+                node,
+                now,
+                AgentState.LEFT,
+                Source.SNAPSHOT,
+                incarnation=incarnation,
+                left_incarnation=incarnation,
             )
 
     def shown_instances(self, node: str) -> tuple[InstanceView, ...]:
@@ -297,7 +330,7 @@ class Catalog:
     def _revive(self, entry: Entry, now: float, reason: str) -> None:
         """Show as alive who was not; without a record there is nothing to show yet."""
         entry.held = entry.doubted = entry.last_resort = False
-        self.suspects.pop(entry.node, None)
+        self._cleared(entry)
         self._queue(entry)
         if entry.record is None:
             return
@@ -314,21 +347,26 @@ class Catalog:
         entry.state, entry.since_at = AgentState.SUSPECT, now
         if entry.source is Source.HEARD and not entry.leaving:
             self.suspects[entry.node] = entry
+            self.suspects_changed = True
         self._tell_agent(Kind.AGENT_SUSPECT, reason, entry)
         self._show(entry)
 
+    def _cleared(self, entry: Entry) -> None:
+        if self.suspects.pop(entry.node, None) is not None:
+            self.suspects_changed = True
+
     def _end(self, entry: Entry, state: AgentState, now: float) -> None:
-        was_shown = entry.state in (AgentState.ALIVE, AgentState.SUSPECT)
+        before = entry.state
         entry.leased = entry.held = entry.doubted = entry.last_resort = False
         entry.state, entry.since_at = state, now
         entry.request_at = None
-        self.suspects.pop(entry.node, None)
+        self._cleared(entry)
         left = state is AgentState.LEFT
         if left:
             entry.left_incarnation = max(entry.left_incarnation, entry.incarnation)
-        if was_shown:
-            why = "agent-left" if left else "agent-expired"
-            self._show(entry, why)
+        if before is not None and before is not state:
+            self._show(entry, "agent-left" if left else "agent-expired")
+        if before in (AgentState.ALIVE, AgentState.SUSPECT):
             kind = Kind.AGENT_LEFT if left else Kind.AGENT_EXPIRED
             self._tell_agent(kind, "goodbye" if left else "silent", entry)
         entry.leaving = False
@@ -370,6 +408,10 @@ class Catalog:
     def _tell_agent(self, kind: Kind, reason: str, entry: Entry) -> None:
         state = entry.state or AgentState.ALIVE
         self.tellings.append((kind, reason, None, entry.view(state)))
+
+
+def _since(entry: Entry) -> float:
+    return entry.since_at
 
 
 def _age(entry: Entry, beat: Heartbeat, received_at: float) -> float:

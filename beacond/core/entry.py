@@ -43,7 +43,8 @@ class Entry:
     stamps: SendStamps | None = None
     version_said: int = 0
     mode: Mode = Mode.NORMAL
-    digest: bytes = b""
+    agrees: bool | None = None
+    """Whether its latest heartbeat had our own digest of that moment."""
     last_heard_at: float | None = None
 
     leased: bool = False

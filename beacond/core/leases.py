@@ -99,6 +99,11 @@ class DueHeap:
         self._heap: list[tuple[float, str]] = []
         self._queued: dict[str, float] = {}
 
+    @property
+    def next_due(self) -> float:
+        """When to call `pop` next; it may turn out to be for nothing."""
+        return self._heap[0][0] if self._heap else float("inf")
+
     def push(self, name: str, due: float) -> None:
         """Make sure that `name` is popped at `due` or earlier."""
         queued = self._queued.get(name)

@@ -49,3 +49,8 @@ def canonical_address(text: str) -> str | None:
     if address.is_unspecified or address.is_multicast or "%" in text:
         return None
     return str(address)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a canonical address is this host's own, whichever host that is."""
+    return address.startswith("127.") or address == "::1"

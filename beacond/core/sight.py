@@ -36,8 +36,8 @@ class SightJudge:
             self._echoed_at += seconds
 
     def is_blind(self, now: float) -> bool:
-        last = self.clock.last_proof_at
-        return not self.bus_up or last is None or now - last >= self._blind_after_s
+        # The same sum as the timer's: a difference may round to the other side of the limit.
+        return not self.bus_up or self.clock.last_proof_at is None or now >= self.blind_at
 
     def is_mute(self, now: float) -> bool:
         """We hear others, but not ourselves."""

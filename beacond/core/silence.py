@@ -11,6 +11,7 @@ from beacond.core.effects import ProbeNode
 from beacond.core.entry import Entry, Source
 from beacond.core.events import Kind
 from beacond.core.model import AgentState
+from beacond.core.names import is_loopback
 from beacond.core.outbox import Outbox
 
 HELD_MIN = 2
@@ -32,7 +33,7 @@ class SilenceGuard:
         self._out = out
         self._rng = rng
         self._own_addresses = frozenset(own_addresses)
-        self._local_fleet = all(_is_loopback(a) for a in own_addresses)
+        self._local_fleet = all(is_loopback(a) for a in own_addresses)
         self._held: dict[str, Entry] = {}
         self._ends_at = 0.0
         self._probe_at = 0.0
@@ -102,7 +103,7 @@ class SilenceGuard:
             for instance in self._catalog.shown_instances(entry.node)
             for address in instance.addresses
             if address not in self._own_addresses
-            and (self._local_fleet or not _is_loopback(address))
+            and (self._local_fleet or not is_loopback(address))
         )[:TARGETS_MAX]
 
     def _release(self) -> None:
@@ -116,7 +117,3 @@ class SilenceGuard:
             self._catalog.keep_as_last_resort(entry)
         self._held.clear()
         self._awaited.clear()
-
-
-def _is_loopback(address: str) -> bool:
-    return address.startswith("127.") or address == "::1"

@@ -2,7 +2,7 @@
 
 import random
 
-from beacond.core.messages import Announce, AnnounceRequest, Goodbye, Heartbeat
+from beacond.core.messages import Announce, Goodbye, Heartbeat
 from beacond.core.model import Body, Mode, Record
 from beacond.core.outbox import Outbox
 from beacond.core.settings import Settings
@@ -36,8 +36,10 @@ class Voice:
 
     @property
     def deadline(self) -> float:
+        if self._goodbye is not None:
+            return self._goodbye_at
         announce_at = self._announce_at if self._can_publish else NEVER
-        return min(self._beat_at, announce_at, self._goodbye_at)
+        return min(self._beat_at, announce_at)
 
     def set_body(self, body: Body, now: float) -> bool:
         """Publish this from now on: the first change at once, later ones once a second."""
@@ -65,6 +67,11 @@ class Voice:
         self._beat_at = now
         self.announce_soon(now)
 
+    @property
+    def seq(self) -> int:
+        """Of our latest heartbeat."""
+        return self._seq
+
     def new_series(self) -> None:
         """This host was suspended: its clock stood still, so its stamps begin anew."""
         self._series += 1
@@ -78,10 +85,10 @@ class Voice:
     def advance(self, now: float, digest: bytes, can_publish: bool) -> None:
         """Say what is due. Heartbeats that can't be said now are not kept for later."""
         self._can_publish = can_publish
-        if now >= self._goodbye_at and self._goodbye is not None:
-            self._goodbye_at = NEVER
-            self._out.publish(self._goodbye)
         if self._goodbye is not None:
+            if now >= self._goodbye_at:
+                self._goodbye_at = NEVER
+                self._out.publish(self._goodbye)
             return
         if now >= self._beat_at:
             self._beat(now, digest, can_publish)
@@ -93,16 +100,18 @@ class Voice:
     def say_goodbye(self, hold_s: float, now: float) -> None:
         """Twice, a moment apart; nothing else is said after."""
         self._goodbye = Goodbye(self._seq, round(hold_s * 1000))
-        self._beat_at = self._announce_at = NEVER
         self._goodbye_at = now + GOODBYE_GAP_S
         self._out.publish(self._goodbye)
 
     @property
-    def goodbye_said(self) -> bool:
-        return self._goodbye is not None and self._goodbye_at == NEVER
+    def silenced(self) -> bool:
+        """Goodbye has been said at least once."""
+        return self._goodbye is not None
 
-    def ask(self, owner: str, version: int) -> None:
-        self._out.send(owner, AnnounceRequest(version))
+    @property
+    def goodbye_said(self) -> bool:
+        """Both times."""
+        return self._goodbye is not None and self._goodbye_at == NEVER
 
     def _publish(self, body: Body, now: float) -> None:
         record = self.record
@@ -125,7 +134,7 @@ class Voice:
                 version=self.record.version,
                 digest=digest,
                 series=self._series,
-                stamp_ms=round((now - self._started_at) * 1000),
+                stamp_ms=int((now - self._started_at) * 1000),
                 next_ms=round(next_s * 1000),
                 ttl_ms=round(self._settings.ttl_s * 1000),
                 mode=mode,

@@ -92,7 +92,8 @@ class DnsServer:
         )
         loop.add_reader(udp.fileno(), self._answer_datagrams, self._udp)
         bound_host, bound_port = udp.getsockname()[:2]
-        log.info("listening", extra={"address": bound_host, "port": bound_port})
+        shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+        log.info("listening", extra={"address": f"{shown}:{bound_port}"})
         return str(bound_host), int(bound_port)
 
     async def stop(self) -> None:

@@ -77,6 +77,11 @@ class Asker:
             tuple((f"{each['id']}@{each['node']}", each["freshness"]) for each in found),
         )
 
+    async def stale_s(self) -> float:
+        """For how long the agent says it has been stale; 0: not at all."""
+        _, stale = await self._get("/v1/services", {})
+        return float(stale or 0)
+
     async def srv(self, service: str, *, tcp: bool = False) -> Answer:
         """SRV, whose targets' addresses come along."""
         reply = await self._query(f"{service}.service.{DOMAIN}", "SRV", tcp=tcp)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def adopt_orphans() -> None:
 
 
 def left_behind() -> list[str]:
-    """"PID COMMAND" of every process that descends from this one and lives."""
+    """ "PID COMMAND" of every process that descends from this one and lives."""
     return [f"{pid} {_command(pid)}" for pid in descendants(os.getpid()) if is_alive(pid)]
 
 
@@ -63,12 +63,13 @@ class Processes:
         self._all.append(process)
         return process
 
-    async def end(self) -> None:
-        """Ask the latest first; who does not go in time is killed."""
-        for process in reversed(self._all):
+    async def end(self, but: Collection[subprocess.Popen[bytes]] = ()) -> None:
+        """Ask all to go, `but` some; who does not in time is killed."""
+        ending = [process for process in self._all if process not in but]
+        for process in ending:
             if process.poll() is None:
                 process.terminate()
-        for process in self._all:
+        for process in ending:
             if await exit_status(process, within_s=8.0) is None:
                 process.kill()
                 process.wait()

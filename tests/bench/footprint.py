@@ -1,0 +1,120 @@
+"""What an agent needs to follow a fleet: memory, CPU, and time to begin."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench import process
+from tests.bench.load_dns import TYPES, question
+from tests.bench.population import DOMAIN, FLEET, FOLLOWED
+from tests.bench.report import Row, Section
+from tests.bench.wait import until_answered
+from tests.support.agent_process import AgentProcess, until
+from tests.support.rabbitmq import RabbitMQ, free_port
+
+INTERVAL_S = 5.0
+SETTLE_S = 12.0
+"""After the view is complete: the joining itself, and the snapshots after it, are over."""
+JOIN_WITHIN_S = 90.0
+SOA = 6
+
+
+def measure_following(broker: RabbitMQ, folder: Path, window_s: float) -> Section:
+    """An agent that joins a running fleet, beside one that is alone in its own."""
+    section = Section(
+        f"Following {FOLLOWED.nodes:,} nodes with {FOLLOWED.instances:,} instances over RabbitMQ, "
+        f"heartbeats every {INTERVAL_S:g} s",
+        reference="alone",
+    )
+    with _fleet(broker), _agent(broker, folder / "alone", "alone") as alone:
+        began_at = time.perf_counter()
+        with _agent(broker, folder / "member", FLEET) as member:
+            until(lambda: _known(member) == FOLLOWED.nodes + 1, JOIN_WITHIN_S)
+            joined_s = time.perf_counter() - began_at
+            time.sleep(SETTLE_S)
+            pids = member.process.pid, alone.process.pid
+            before = [process.cpu_s(pid) for pid in pids]
+            from_at = time.perf_counter()
+            time.sleep(window_s)
+            passed_s = time.perf_counter() - from_at
+            share, share_alone = (
+                100 * (process.cpu_s(pid) - used) / passed_s
+                for pid, used in zip(pids, before, strict=True)
+            )
+            memory, memory_alone = map(process.rss_mib, pids)
+            known = _known(member) - 1
+    section.rows += [
+        Row("CPU of one core", "%", share, beside=share_alone),
+        Row("resident memory", "MiB", memory, beside=memory_alone),
+        Row("memory an instance", "KiB", 1024 * (memory - memory_alone) / FOLLOWED.instances),
+        Row("start to a whole view, by sync", "s", joined_s),
+    ]
+    section.notes += [
+        f"{window_s:g} s, {known} of {FOLLOWED.nodes} nodes alive at their end",
+        "alone: an agent on the same broker with no other in its fleet",
+    ]
+    return section
+
+
+def measure_starts(folder: Path, starts: int) -> Section:
+    """From starting the process to the first answer, with a full and with no snapshot."""
+    section = Section(
+        f"Start with {FOLLOWED.instances:,} instances in the snapshot, to the first DNS answer",
+        reference="no snapshot",
+    )
+    service = question(FOLLOWED.service_names()[0], TYPES["A"], 1)
+    full: list[float] = []
+    empty: list[float] = []
+    for number in range(starts):
+        place = folder / f"full-{number}"
+        FOLLOWED.write_snapshot(place)
+        full.append(_start(place, service))
+        empty.append(_start(folder / f"empty-{number}", _apex_question()))
+    section.add_rounds(f"process start to answer, {starts} starts", "s", full, empty)
+    return section
+
+
+def _start(folder: Path, packet: bytes) -> float:
+    port = free_port()
+    began_at = time.perf_counter()
+    agent = AgentProcess(folder, "--fleet", FLEET, "--dns", f"127.0.0.1:{port}")
+    try:
+        return until_answered(port, packet, agent.process) - began_at
+    finally:
+        agent.stop()
+
+
+def _apex_question() -> bytes:
+    """What an agent that knows nobody can answer: its own domain's SOA."""
+    service = question("x", SOA, 1)
+    name = b"\x01x\x07service"
+    assert DOMAIN and name in service
+    return service.replace(name, b"")
+
+
+@contextmanager
+def _fleet(broker: RabbitMQ) -> Iterator[None]:
+    load = process.start("fleet_load", broker.url(), INTERVAL_S)
+    try:
+        assert load.stdout is not None
+        load.stdout.readline()
+        yield
+    finally:
+        process.end(load)
+
+
+@contextmanager
+def _agent(broker: RabbitMQ, folder: Path, fleet: str) -> Iterator[AgentProcess]:
+    flags = ("--bus", broker.url(), "--fleet", fleet, "--heartbeat", f"{INTERVAL_S:g}s")
+    agent = AgentProcess(folder, *flags)
+    try:
+        until(lambda: agent.get("/v1/status")["bus"][0]["state"] == "up")
+        yield agent
+    finally:
+        agent.stop()
+
+
+def _known(agent: AgentProcess) -> int:
+    listed = agent.get("/v1/agents")["agents"]
+    return sum(each["state"] == "alive" and each["instances"] >= 0 for each in listed)

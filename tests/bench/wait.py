@@ -1,0 +1,30 @@
+"""Waiting for a server to answer its first question, closely enough to time it."""
+
+import socket
+import subprocess
+import time
+
+WITHIN_S = 60.0
+TRY_EVERY_S = 0.005
+
+
+def until_answered(
+    port: int, packet: bytes, process: "subprocess.Popen[str] | subprocess.Popen[bytes]"
+) -> float:
+    """Ask over DNS until an answer with records comes; `time.perf_counter()` of that moment."""
+    deadline = time.monotonic() + WITHIN_S
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(TRY_EVERY_S)
+        asker.connect(("127.0.0.1", port))
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                asker.send(packet)
+                reply = asker.recv(4096)
+                if reply[6:8] != b"\0\0":
+                    return time.perf_counter()
+            except TimeoutError:
+                continue
+            except ConnectionRefusedError:
+                pass
+            time.sleep(TRY_EVERY_S)
+    raise TimeoutError(f"no answer on port {port}; exit status {process.poll()}")
