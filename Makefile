@@ -35,7 +35,7 @@ run: venv
 	@exec $(BIN)/beacond agent --bus local:// --http $(HTTP) --dns $(DNS)
 
 test: test-venv
-	@sh tools/servers.sh tests/apt.txt
+	@sh .ci/servers.sh tests/apt.txt
 	@$(MAKE) --no-print-directory lint
 	$(PYTEST) -n 2 --dist loadfile
 	@echo "make test: lint, types and all tests passed"
@@ -69,7 +69,7 @@ clean:
 	find beacond tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:
-	@sh tools/venv.sh requirements.lock
+	@sh .ci/venv.sh requirements.lock
 
 test-venv:
-	@sh tools/venv.sh requirements-test.lock
+	@sh .ci/venv.sh requirements-test.lock

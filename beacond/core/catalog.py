@@ -93,6 +93,7 @@ class Catalog:
         if bye.seq < entry.seq:
             return "replayed"
         entry.seq = bye.seq
+        entry.source = Source.HEARD
         if bye.hold_ms <= 0 or not entry.shown:
             self._end(entry, AgentState.LEFT, now)
         elif not entry.leaving:
@@ -104,6 +105,8 @@ class Catalog:
             self._due.push(entry.node, entry.expires_at)
             if entry.state is AgentState.ALIVE:
                 self._suspect(entry, now, "hold")
+            else:
+                self._show(entry)
         return None
 
     def tombstone(self, node: str, incarnation: int, now: float) -> None:

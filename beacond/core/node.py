@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from beacond.core.catalog import Catalog
-from beacond.core.effects import Effect, Publish, SaveIncarnation, SaveRegistrations
+from beacond.core.effects import Effect, SaveRegistrations
 from beacond.core.events import EventLog, Kind
+from beacond.core.identity import INDEX_PER_INCARNATION, Identity
 from beacond.core.local import Change, ModeState, Registration
 from beacond.core.messages import (
     Announce,
@@ -33,23 +34,17 @@ from beacond.core.registry import Registry
 from beacond.core.settings import Settings
 from beacond.core.sight import SightJudge
 from beacond.core.silence import SilenceGuard
-from beacond.core.sync import DigestWatch, SyncAnswerer, SyncAsker
+from beacond.core.sync import AnnounceAsker, DigestWatch, SyncAnswerer, SyncAsker
 from beacond.core.tables import Tables
 from beacond.core.view import View
 from beacond.core.voice import Voice
 
-INCARNATION_MAX = 2**33 - 1
-INDEX_PER_INCARNATION = 2**20
-"""Changes between two starts that keep the index growing; one incarnation is about a second."""
-BOOT_ID_MAX = b"\xff" * 16
 LAG_S = 0.5
 """Called so much later than asked for: this process did not run, or not enough."""
 SYNC_PASSES_AT_START = 2
 SESSIONS_PER_S = 150
 """Agent sessions that a broker can set up in a second, measured on two cores."""
 SESSION_LOAD = 0.7
-NOTICES_WANTED = 3
-"""How many of all agents should tell a node that it speaks under an old incarnation."""
 SWEEP_S = 60.0
 READY_BEATS = 1.2
 READY_BLIND_BEATS = 3.0
@@ -71,6 +66,15 @@ class Node:
         self.registry = Registry(settings.addresses)
         self._voice = Voice(settings, self._out, rng, now)
         self._guard = SilenceGuard(self._catalog, self._out, rng, settings.addresses)
+        self._identity = Identity(
+            settings,
+            out=self._out,
+            voice=self._voice,
+            catalog=self._catalog,
+            tables=self._tables,
+            rng=rng,
+        )
+        self._announces = AnnounceAsker(self._catalog, self._out, rng, settings.interval_s)
         self._asker = SyncAsker(self._catalog, self._out, rng)
         self._asker.want(SYNC_PASSES_AT_START)
         self._answerer = SyncAnswerer(self._catalog, self._out)
@@ -79,12 +83,10 @@ class Node:
         self._sweep_at = now + SWEEP_S
         self._started_at = now
         self._armed_at = now
-        self._requests: dict[str, float] = {}
         self._was_blind = True
         self._sighted_at: float | None = None
         self._stale_since = wall
-        self._raised = False
-        self._former = settings.former
+        self._buses: dict[str, tuple[bool, bool]] = {}
         self._restored = False
         self._stopping = False
 
@@ -143,7 +145,7 @@ class Node:
 
     def reconnect_spread_s(self) -> float:
         """Over how long a fleet of this size should spread its reconnects after an outage."""
-        nodes = len(self._catalog.entries)
+        nodes = self._tables.agents_present
         return max(self.settings.interval_s, nodes / (SESSION_LOAD * SESSIONS_PER_S))
 
     def records(self) -> tuple[Record, ...]:
@@ -166,7 +168,7 @@ class Node:
             self._guard.deadline,
             self._compare_at,
             self._sight.blind_at if not self._was_blind else float("inf"),
-            min(self._requests.values(), default=float("inf")),
+            self._announces.deadline,
         )
 
     # ---- the past, once, before anything else
@@ -270,12 +272,14 @@ class Node:
         self, bus: str, *, up: bool, can_publish: bool, reason: str, now: float
     ) -> list[Effect]:
         self._enter(now)
-        if up != self._sight.bus_up:
+        was_up, could_publish = self._buses.get(bus, (False, False))
+        if up != was_up:
             self._out.emit(now, Kind.BUS_UP if up else Kind.BUS_DOWN, reason, bus=bus)
-        could_publish = self._sight.can_publish
-        self._sight.bus_up, self._sight.can_publish = up, can_publish
+        self._buses[bus] = (up, can_publish)
+        self._sight.bus_up = any(up for up, _ in self._buses.values())
+        self._sight.can_publish = any(can for _, can in self._buses.values())
         if can_publish and not could_publish:
-            self._say_goodbye_for_former()
+            self._identity.say_goodbye_for_former()
             self._voice.speak_up(now)
         return self._leave(now)
 
@@ -285,7 +289,10 @@ class Node:
         """Take one message; what can't be applied is `Dropped`, and nothing ever raises."""
         self._enter(now)
         if envelope.sender == self.settings.node:
-            reason = self._from_our_name(envelope, message, now)
+            reason = None
+            sent_at = self._identity.own_name(envelope, message, now)
+            if sent_at is not None:
+                self._sight.echoed(min(sent_at, now))
         else:
             reason = self._from_another(envelope, message, received_at, now)
         if reason is not None:
@@ -320,14 +327,17 @@ class Node:
         if late_s > LAG_S:
             self._sight.forgive(late_s)
             self.registry.postpone(late_s)
+            self._guard.postpone(late_s)
         self._now = now
 
     def _leave(self, now: float) -> list[Effect]:
         self._advance_registry(now)
         self._judge_sight(now)
-        self._catalog.advance(now)
-        self._guard.look(now)
-        self._ask_what_is_due(now)
+        if not self._was_blind:
+            over = self._catalog.advance(now)
+            self._guard.look(now, over)
+            self._catalog.end(over, now)
+        self._announces.advance(now)
         self._asker.advance(now, self.settings.interval_s)
         if now >= self._compare_at:
             self._compare_digests(now)
@@ -358,10 +368,9 @@ class Node:
     def _advance_registry(self, now: float) -> None:
         if now < self.registry.deadline:
             return
-        changed, gone = self.registry.advance(now)
-        self.registry.apply(Change("", drop=tuple(gone)), now)
-        if changed or gone:
-            self._publish_registry(now)
+        ended = self.registry.advance(now)
+        self._publish_registry(now)
+        if ended:
             self._out.add(SaveRegistrations())
 
     def _judge_sight(self, now: float) -> None:
@@ -373,8 +382,10 @@ class Node:
             last = self._sight.clock.last_proof_at
             self._stale_since = self._out.wall(now if last is None else min(last, now))
             self._out.emit(now, Kind.VIEW_BLIND, "bus-down" if not self._sight.bus_up else "deaf")
+            self._guard.freeze(now)
             return
         self._sighted_at = now
+        self._guard.thaw(now)
         self._catalog.grace(self.reconnect_spread_s())
         self._asker.want(1)
         self._out.emit(now, Kind.VIEW_SIGHTED)
@@ -388,57 +399,6 @@ class Node:
         if self._digests.differs() and not self._was_blind:
             self._asker.want(1)
 
-    def _ask_what_is_due(self, now: float) -> None:
-        for node, at in list(self._requests.items()):
-            entry = self._catalog.entries.get(node)
-            if entry is None or not entry.leased or not entry.behind:
-                del self._requests[node]
-            elif now >= at:
-                # Asked again after a while: the question or the answer may be lost.
-                self._requests[node] = now + self.settings.interval_s
-                self._voice.ask(node, entry.version_said)
-
-    def _say_goodbye_for_former(self) -> None:
-        """This agent ran under another name before: nobody else can end that node."""
-        if self._former is not None:
-            node, incarnation = self._former
-            envelope = Envelope(node, incarnation, BOOT_ID_MAX, 1)
-            for _ in range(2):
-                self._out.add(Publish(envelope, Goodbye(seq=1, hold_ms=0)))
-            self._former = None
-
-    def _from_our_name(self, envelope: Envelope, message: Message, now: float) -> str | None:
-        if envelope.boot_id == self._out.boot_id:
-            if isinstance(message, Heartbeat):
-                sent_at = self._voice.sent_at(message)
-                if sent_at is not None and sent_at <= now:
-                    self._sight.echoed(sent_at)
-            return None
-        self._outdone_by(envelope.incarnation, envelope.boot_id, now)
-        return None
-
-    def _outdone_by(self, incarnation: int, boot_id: bytes, now: float) -> None:
-        """Somebody holds, or is, a later boot of our name.
-
-        Raise our incarnation above it, once a boot: that mends a lost disk or an early clock. The
-        second time another agent is alive under our name: the one with less says so and is quiet.
-        """
-        if (incarnation, boot_id) <= (self._out.incarnation, self._out.boot_id):
-            return
-        if self._out.muzzled:
-            return
-        if self._raised or incarnation >= INCARNATION_MAX:
-            self._out.muzzled = True
-            agent = self.view.agents.get(self.settings.node)
-            self._out.emit(now, Kind.AGENT_CONFLICT, "superseded", agent=agent)
-            return
-        self._raised = True
-        self._out.incarnation = incarnation + 1
-        self._voice.raise_incarnation(incarnation + 1, now)
-        self._tables.raise_index(self._out.incarnation * INDEX_PER_INCARNATION)
-        self._catalog.put_own(self._voice.record, self.settings.ttl_s, now)
-        self._out.add(SaveIncarnation(incarnation + 1))
-
     def _from_another(
         self, envelope: Envelope, message: Message, received_at: float, now: float
     ) -> str | None:
@@ -447,11 +407,11 @@ class Node:
                 return self._heartbeat(envelope, message, received_at, now)
             case Announce():
                 reason = self._catalog.announce(envelope, message.record, now)
-                return self._correct(envelope, reason)
+                return self._identity.correct(envelope, reason)
             case Goodbye():
                 return self._catalog.goodbye(envelope, message, now)
             case Superseded():
-                self._outdone_by(message.incarnation, message.boot_id, now)
+                self._identity.outdone_by(message.incarnation, message.boot_id, now)
                 return None
             case SyncReply():
                 return self._asker.answered(envelope.sender, message, self.settings.interval_s, now)
@@ -463,12 +423,11 @@ class Node:
     ) -> str | None:
         reason = self._catalog.heartbeat(envelope, beat, received_at)
         if reason is not None:
-            return self._correct(envelope, reason)
+            return self._identity.correct(envelope, reason)
         entry = self._catalog.entries[envelope.sender]
         if entry.last_heard_at is not None:
             self._sight.heard(entry.node, entry.last_heard_at, len(self._catalog.alive))
-        if entry.behind and entry.node not in self._requests:
-            self._requests[entry.node] = now + self._rng.uniform(0, self.settings.interval_s / 2)
+        self._announces.heard(entry, now)
         return None
 
     def _asked(
@@ -483,16 +442,3 @@ class Node:
             return self._answerer.asked(envelope.sender, message, now)
         self._voice.announce_soon(now)
         return None
-
-    def _correct(self, envelope: Envelope, reason: str | None) -> str | None:
-        """Tell a node that its incarnation is old; a few of all who hear it do."""
-        if reason not in ("old-incarnation", "after-goodbye"):
-            return reason
-        entry = self._catalog.entries[envelope.sender]
-        said_goodbye = envelope.incarnation <= entry.left_incarnation
-        if self._rng.random() < NOTICES_WANTED / max(len(self._catalog.alive), 1):
-            # A goodbye yields to a greater incarnation only, whatever the boot id.
-            boot_id = BOOT_ID_MAX if said_goodbye else entry.boot_id
-            incarnation = entry.left_incarnation if said_goodbye else entry.incarnation
-            self._out.send(envelope.sender, Superseded(incarnation, boot_id))
-        return reason

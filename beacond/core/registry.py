@@ -214,20 +214,21 @@ class Registry:
 
     # ---- time and restarts
 
-    def advance(self, now: float) -> tuple[bool, list[str]]:
-        """End ttls and modes that ran out: (anything changed, ids to deregister)."""
+    def advance(self, now: float) -> bool:
+        """End ttls and modes that ran out, drop what was critical for too long.
+
+        True where what has to be on disk changed; the health of a check has not to be.
+        """
         self._deadline = None
-        changed = self._host_mode.end(now)
-        gone = []
+        ended = self._host_mode.end(now)
         for instance_id, own in sorted(self._own.items()):
-            changed |= own.mode.end(now)
-            before = own.status
+            ended |= own.mode.end(now)
             for run in own.checks.values():
                 run.expire(now)
-            changed |= own.status is not before
             if any(run.must_deregister(now) for run in own.checks.values()):
-                gone.append(instance_id)
-        return changed, gone
+                del self._own[instance_id]
+                ended = True
+        return ended
 
     def postpone(self, seconds: float) -> None:
         self._deadline = None

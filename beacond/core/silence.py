@@ -5,6 +5,7 @@ shown, and ends by itself.
 """
 
 import random
+from collections.abc import Sequence
 
 from beacond.core.catalog import Catalog
 from beacond.core.effects import ProbeNode
@@ -37,6 +38,7 @@ class SilenceGuard:
         self._held: dict[str, Entry] = {}
         self._ends_at = 0.0
         self._probe_at = 0.0
+        self._frozen_at: float | None = None
         self._awaited: dict[str, bool | None] = {}
 
     @property
@@ -45,16 +47,43 @@ class SilenceGuard:
 
     @property
     def deadline(self) -> float:
-        return min(self._ends_at, self._probe_at) if self._held else float("inf")
+        if not self._held or self._frozen_at is not None:
+            return float("inf")
+        return min(self._ends_at, self._probe_at)
 
-    def look(self, now: float) -> None:
-        """Judge the silent nodes anew. To be called after leases advanced, before they end."""
+    def freeze(self, now: float) -> None:
+        """We are blind: what a probe finds now says nothing of the silent."""
+        self._frozen_at = now
+        self._awaited.clear()
+
+    def thaw(self, now: float) -> None:
+        if self._frozen_at is not None:
+            frozen_s, self._frozen_at = now - self._frozen_at, None
+            self.postpone(frozen_s)
+
+    def postpone(self, seconds: float) -> None:
+        """Forgive time in which nothing could be found out."""
+        if self._frozen_at is None:
+            self._ends_at += seconds
+            self._probe_at += seconds
+
+    def look(self, now: float, over: Sequence[Entry]) -> None:
+        """Judge the silent nodes anew, where something changed or is due.
+
+        To be called while we can see, after leases advanced and before those `over` end.
+        """
+        if not over and not self._catalog.suspects_changed and now < self.deadline:
+            return
+        self._catalog.suspects_changed = False
         if not self._held and len(self._catalog.suspects) < HELD_MIN:
             return
         self._held = {n: e for n, e in self._held.items() if e.held and e.leased}
         silent = {n: e for n, e in self._catalog.suspects.items() if not e.doubted}
         if not self._held:
-            if len(silent) < HELD_MIN or 3 * len(silent) <= self._heard_count():
+            # Heartbeats are an interval apart, so who falls silent together is not suspect at
+            # once: before the first of them goes, those count too whose heartbeat is late.
+            late = len(silent) + (self._catalog.late_count() if over else 0)
+            if len(silent) < HELD_MIN or 3 * late <= self._heard_count():
                 return
             self._ends_at = now + HOLD_S
             self._probe_at = now

@@ -6,12 +6,19 @@ answer holds only nodes that its sender itself heard, each with the seconds sinc
 
 import random
 from bisect import bisect_right
-from collections import Counter
 from dataclasses import dataclass
 
 from beacond.core.catalog import Catalog
 from beacond.core.entry import Entry, Source
-from beacond.core.messages import Known, SyncEntry, SyncReply, SyncRequest, Tombstone
+from beacond.core.leases import DueHeap
+from beacond.core.messages import (
+    AnnounceRequest,
+    Known,
+    SyncEntry,
+    SyncReply,
+    SyncRequest,
+    Tombstone,
+)
 from beacond.core.model import AgentState
 from beacond.core.outbox import Outbox
 
@@ -59,9 +66,8 @@ class SyncAsker:
 
     def want(self, passes: int) -> None:
         """Make so many passes, each with another node, as soon as there is one to ask."""
-        if self.wanted == 0:
-            self._asked.clear()
-            self._failures = 0
+        self._asked.clear()
+        self._failures = 0
         self.wanted = max(self.wanted, passes)
 
     def advance(self, now: float, interval_s: float) -> None:
@@ -164,6 +170,9 @@ class SyncAnswerer:
         for position, node in enumerate(names[begin:end], begin):
             entry = self._catalog.entries[node]
             if entry.state is AgentState.LEFT:
+                if entry.source is not Source.HEARD:
+                    # Only by who heard the goodbye itself, or it is passed round for ever.
+                    continue
                 tombstones.append(Tombstone(node, entry.left_incarnation))
             elif (told := _vouch(entry, now)) and told.record.key > held.get(node, (0, b"", 0)):
                 entries.append(told)
@@ -186,8 +195,48 @@ def _vouch(entry: Entry, now: float) -> SyncEntry | None:
     return SyncEntry(entry.record, int(heard_s * 1000), int(ttl_s * 1000))
 
 
+class AnnounceAsker:
+    """Asks owners for the state that their heartbeats speak of and we don't have."""
+
+    def __init__(
+        self, catalog: Catalog, out: Outbox, rng: random.Random, interval_s: float
+    ) -> None:
+        self._catalog = catalog
+        self._out = out
+        self._rng = rng
+        self._interval_s = interval_s
+        self._due = DueHeap()
+
+    @property
+    def deadline(self) -> float:
+        return self._due.next_due
+
+    def heard(self, entry: Entry, now: float) -> None:
+        """After a heartbeat: most of all who miss the state will hear another's answer first."""
+        if entry.behind and entry.request_at is None:
+            self._ask_at(entry, now + self._rng.uniform(0, self._interval_s / 2))
+
+    def advance(self, now: float) -> None:
+        while (node := self._due.pop(now)) is not None:
+            entry = self._catalog.entries.get(node)
+            if entry is None or entry.request_at is None:
+                continue
+            if not entry.leased or not entry.behind:
+                entry.request_at = None
+            elif now < entry.request_at:
+                self._due.push(node, entry.request_at)
+            else:
+                self._out.send(node, AnnounceRequest(entry.version_said))
+                # Asked again after a while: the question or the answer may be lost.
+                self._ask_at(entry, now + self._interval_s)
+
+    def _ask_at(self, entry: Entry, at: float) -> None:
+        entry.request_at = at
+        self._due.push(entry.node, at)
+
+
 class DigestWatch:
-    """Compares our digest with the others', once an interval."""
+    """Whether others believe what we do, once an interval."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -195,9 +244,8 @@ class DigestWatch:
 
     def differs(self) -> bool:
         """Whether most others have believed otherwise than we do twice in a row."""
-        digests = Counter(e.digest for e in self._catalog.alive.values() if e.digest)
-        total = digests.total()
-        if total == 0 or 2 * digests[self._catalog.digest] >= total:
+        agrees = [e.agrees for e in self._catalog.alive.values() if e.agrees is not None]
+        if 2 * sum(agrees) >= len(agrees):
             self._alone = 0
             return False
         self._alone += 1

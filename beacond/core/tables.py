@@ -53,6 +53,8 @@ class Tables:
         self._removed: dict[str, int] = {}
         self._touched: set[str] = set()
         self._agents_changed = False
+        self.agents_present = 0
+        """Agents that are neither left nor expired."""
         self.view = View(self._services, self._agents, self._addresses, self._zones, self._removed)
         self.view.index = self.view.floor = index
         self.view.sight = Sight(index=index)
@@ -141,6 +143,7 @@ class Tables:
         """Addresses and zones are known while somebody there may answer."""
         if agent.state in (AgentState.LEFT, AgentState.EXPIRED):
             return
+        self.agents_present += by
         for address in agent.addresses:
             self._count_address(address, ("node", agent.node), by)
         if agent.zone:

@@ -31,7 +31,6 @@ from tests.bench.population import FLEET, FOLLOWED
 
 TTL_S = 15.0
 PAGE_ENTRIES = 200
-LISTENER_ARGUMENTS = {"x-max-length": 20_000}
 
 
 class FleetLoad:
@@ -129,7 +128,7 @@ async def main(url: str, interval_s: float) -> None:
         speaker = await speaking.channel(publisher_confirms=False)
         name, kind = f"bcn.{FLEET}", aio_pika.ExchangeType.TOPIC
         exchange = await listener.declare_exchange(name, kind, durable=True)
-        queue = await listener.declare_queue(exclusive=True, arguments=LISTENER_ARGUMENTS)
+        queue = await listener.declare_queue(exclusive=True)
         for key in ("all", "to.#"):
             await queue.bind(exchange, key)
         load = FleetLoad(await speaker.get_exchange(name), interval_s)

@@ -11,7 +11,7 @@ import sys
 import time
 from random import Random
 
-from tests.bench.population import DOMAIN, LOOKED_UP
+from tests.bench.population import LOOKED_UP
 from tests.bench.process import cpu_s
 
 TYPES = {"A": 1, "SRV": 33}
@@ -25,13 +25,13 @@ LOOK_AT_CLOCK = 64
 ANSWERS = LOOKED_UP.per_service.to_bytes(2, "big")
 
 
-def question(service: str, qtype: int, number: int) -> bytes:
+def question(name: str, qtype: int, number: int) -> bytes:
     """A packet as a stub resolver sends it, with EDNS."""
-    labels = f"{service}.service.{DOMAIN}".split(".")
-    name = b"".join(len(label).to_bytes(1, "big") + label.encode() for label in labels) + b"\0"
+    labels = [label.encode() for label in name.split(".")]
+    encoded = b"".join(len(label).to_bytes(1, "big") + label for label in labels) + b"\0"
     head = struct.pack("!6H", number, 0x0100, 1, 0, 0, 1)
     opt = b"\0" + struct.pack("!HHIH", 41, UDP_OCTETS, 0, 0)
-    return head + name + struct.pack("!HH", qtype, 1) + opt
+    return head + encoded + struct.pack("!HH", qtype, 1) + opt
 
 
 def is_whole(reply: bytes) -> bool:
@@ -40,7 +40,7 @@ def is_whole(reply: bytes) -> bool:
 
 class Asker:
     def __init__(self, port: int, qtype: int, seed: int) -> None:
-        names = LOOKED_UP.service_names()
+        names = LOOKED_UP.dns_names()
         rng = Random(seed)
         self._packets = [question(rng.choice(names), qtype, n) for n in range(DRAWN)]
         self._asked = 0

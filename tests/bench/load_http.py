@@ -8,7 +8,9 @@ import asyncio
 import json
 import sys
 import time
+from itertools import count
 from random import Random
+from typing import cast
 
 import uvloop
 
@@ -38,8 +40,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._ask()
 
     def data_received(self, data: bytes) -> None:
@@ -75,12 +76,12 @@ async def main(port: int, pid: int, seconds: float, seed: int) -> None:
     names, rng, tally = LOOKED_UP.service_names(), Random(seed), Tally()
     requests = [request(rng.choice(names)) for _ in range(DRAWN)]
     loop = asyncio.get_running_loop()
+    firsts = count(0, DRAWN // CONNECTIONS)
     made = [
         await loop.create_connection(
-            lambda first=n * DRAWN // CONNECTIONS: Connection(requests, first, tally),
-            *("127.0.0.1", port),
+            lambda: Connection(requests, next(firsts), tally), "127.0.0.1", port
         )
-        for n in range(CONNECTIONS)
+        for _ in range(CONNECTIONS)
     ]
     await asyncio.sleep(WARM_UP_S)
     began_at, used_s, own_s = time.perf_counter(), cpu_s(pid), time.process_time()

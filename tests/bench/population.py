@@ -35,6 +35,9 @@ class Population:
     def service_names(self) -> list[str]:
         return [service_name(number) for number in range(self.services)]
 
+    def dns_names(self) -> list[str]:
+        return [f"{name}.service.{DOMAIN}" for name in self.service_names()]
+
     def records(self) -> Iterator[Record]:
         """As their owners publish them, sealed without a key."""
         codec = Codec(fleet=FLEET, node="load", keyring=None)

@@ -18,6 +18,7 @@ server:
     username: ""
     pidfile: ""
     use-syslog: no
+    logfile: "{folder}/unbound.log"
     verbosity: 0
     do-daemonize: no
     num-threads: 1
@@ -53,7 +54,7 @@ def unbound(folder: Path) -> Iterator[tuple[int, int]]:
     path.write_text(CONFIG.format(folder=folder, port=port, domain=DOMAIN, data=data))
     process = subprocess.Popen([program, "-d", "-c", str(path)])
     try:
-        until_answered(port, question(LOOKED_UP.service_names()[0], TYPES["A"], 1), process)
+        until_answered(port, question(LOOKED_UP.dns_names()[0], TYPES["A"], 1), process)
         yield port, process.pid
     finally:
         process.terminate()

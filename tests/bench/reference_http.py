@@ -1,5 +1,7 @@
-"""A bare aiohttp server that answers the same bytes as the agent, and does nothing else:
-`python -m tests.bench.reference_http FILE`, with the answers by service as JSON. Prints its port."""
+"""A bare aiohttp server that answers the same bytes as the agent, and does nothing else.
+
+`python -m tests.bench.reference_http FILE`, with the answers by service as JSON; prints its port.
+"""
 
 import asyncio
 import json

@@ -64,12 +64,11 @@ async def measure(broker: RabbitMQ, folder: Path, writers: int, cycles: int) -> 
         url = f"{agents[0].url}/v1/events"
         async with session.get(url, headers=accept, timeout=no_limit) as stream:
             following = asyncio.create_task(watcher.follow(stream))
-            async with raw_hops(broker.url()) as hops:
-                async with asyncio.TaskGroup() as group:
-                    for number, agent in enumerate(agents[1:]):
-                        writer = Writer(session, agent.url, watcher, f"w{number}")
-                        offset_s = number * (1 + APART_S) / writers
-                        group.create_task(writer.run(cycles, offset_s, first, second))
+            async with raw_hops(broker.url()) as hops, asyncio.TaskGroup() as group:
+                for number, agent in enumerate(agents[1:]):
+                    writer = Writer(session, agent.url, watcher, f"w{number}")
+                    offset_s = number * (1 + APART_S) / writers
+                    group.create_task(writer.run(cycles, offset_s, first, second))
             following.cancel()
             await asyncio.wait({following})
     section.add_times("first change, since the PUT was sent", first.sent, hops)
@@ -133,5 +132,5 @@ async def _agents(
 
 
 def _all_alive(agents: list[AgentProcess]) -> bool:
-    listed = agents[0].get("/v1/agents")["agents"]
-    return sum(agent["state"] == "alive" for agent in listed) == len(agents)
+    states = [agent["state"] for agent in agents[0].get("/v1/agents")["agents"]]
+    return states == ["alive"] * len(agents)

@@ -7,10 +7,10 @@ import time
 WITHIN_S = 60.0
 TRY_EVERY_S = 0.005
 
+Process = subprocess.Popen[str] | subprocess.Popen[bytes]
 
-def until_answered(
-    port: int, packet: bytes, process: "subprocess.Popen[str] | subprocess.Popen[bytes]"
-) -> float:
+
+def until_answered(port: int, packet: bytes, process: Process) -> float:
     """Ask over DNS until an answer with records comes; `time.perf_counter()` of that moment."""
     deadline = time.monotonic() + WITHIN_S
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:

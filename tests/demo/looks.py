@@ -12,6 +12,7 @@ import dns.exception
 import dns.message
 import dns.name
 import dns.rdatatype
+from dns.message import Message
 from dns.rcode import NOERROR, NXDOMAIN
 
 from tests.support.agent_process import BEACOND, environment
@@ -101,11 +102,11 @@ class Asker:
         reply = await self._query(f"{service}.service.{DOMAIN}", "A")
         return tuple(sorted({record.address for rrset in reply.answer for record in rrset}))
 
-    async def _query(self, name: str, kind: str, *, tcp: bool = False) -> dns.message.Message:
+    async def _query(self, name: str, kind: str, *, tcp: bool = False) -> Message:
         query = dns.message.make_query(name, kind, use_edns=True)
         ask = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
         try:
-            reply: dns.message.Message = await ask(query, self.dns[0], ASK_S, port=self.dns[1])
+            reply: Message = await ask(query, self.dns[0], ASK_S, port=self.dns[1])
         except (dns.exception.DNSException, OSError, EOFError) as error:
             raise NoAnswer(f"{type(error).__name__} {error}".strip()) from None
         if reply.rcode() not in (NOERROR, NXDOMAIN):
@@ -137,7 +138,7 @@ class Asker:
 STALE_TTL = 30
 
 
-def _is_stale(reply: dns.message.Message) -> bool:
+def _is_stale(reply: Message) -> bool:
     return bool(reply.answer) and all(rrset.ttl == STALE_TTL for rrset in reply.answer)
 
 

@@ -224,15 +224,23 @@ class Script:
             "gamma, which was killed and stopped in between, tells its parts of the same story",
             gamma_and_alpha,
         )
-        for node, agent in fleet.agents.items():
-            await report.sees(
-                f"replaying {node}'s stream from its reset rebuilds what {node} answers",
-                lambda agent=agent: replay_differs(agent.asker, agent.follower),
-            )
-            await report.sees(
-                f"asked again for all after that reset, {node} tells the same",
-                lambda agent=agent: told_again_differs(agent.asker, agent.follower),
-            )
+        for agent in fleet.agents.values():
+            await self._replay(agent)
+
+    async def _replay(self, agent: Agent) -> None:
+        async def replayed() -> str:
+            return await replay_differs(agent.asker, agent.follower)
+
+        async def told_again() -> str:
+            return await told_again_differs(agent.asker, agent.follower)
+
+        await self._report.sees(
+            f"replaying {agent.node}'s stream from its reset rebuilds what {agent.node} answers",
+            replayed,
+        )
+        await self._report.sees(
+            f"asked again for all after that reset, {agent.node} tells the same", told_again
+        )
 
     # ---- what they are made of
 

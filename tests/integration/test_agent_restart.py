@@ -81,7 +81,7 @@ def test_a_port_in_use_takes_nothing_else_down_and_is_taken_once_it_is_free(tmp_
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        address = "127.0.0.1:{}".format(taken.getsockname()[1])
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         agent = AgentProcess(tmp_path, http=address)
         try:
             until(lambda: agent.logged("listening", "beacond.dns"))

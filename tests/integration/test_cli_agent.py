@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.agent_process import AgentProcess, call, until
+
+from tests.support.agent_process import AgentProcess, call, until
 
 
 @pytest.fixture

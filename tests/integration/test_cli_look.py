@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from support.agent_process import BEACOND, AgentProcess, environment, rows, until
+
+from tests.support.agent_process import BEACOND, AgentProcess, environment, rows, until
 
 
 @pytest.fixture(scope="module")

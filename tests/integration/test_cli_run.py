@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.agent_process import BEACOND, WITHIN_S, AgentProcess, call, environment, until
+
+from tests.support.agent_process import BEACOND, WITHIN_S, AgentProcess, call, environment, until
 
 NOBODY = "http://127.0.0.1:1"
 COUNT_SIGNALS = """

@@ -4,10 +4,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from support.canned import Canned
 
 from beacond.cli.client import Client, segment
 from beacond.cli.errors import BadInput, Refused, Unreachable
+from tests.support.canned import Canned
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 import pytest
-from support.canned import Canned
 
 from beacond import __version__, cli
 from beacond.config import SETTINGS
+from tests.support.canned import Canned
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "http://127.0.0.1:1"

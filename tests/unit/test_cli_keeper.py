@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.canned import Canned
 
 from beacond.cli import keeper as keeper_module
 from beacond.cli.client import Client
 from beacond.cli.keeper import Keeper
+from tests.support.canned import Canned
 
 
 @pytest.fixture

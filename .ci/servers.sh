@@ -1,5 +1,5 @@
 #!/bin/sh
-# See that the programs that the tests start are there:  tools/servers.sh tests/apt.txt
+# See that the programs that the tests start are there:  .ci/servers.sh tests/apt.txt
 #
 # As root on a Debian or Ubuntu the missing ones are installed, none of their daemons started or
 # enabled. Elsewhere they are named, and the tests that need them are skipped; with CI=true a

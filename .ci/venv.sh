@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fill .venv from a lock, with beacond itself installed editable:  tools/venv.sh requirements.lock
+# Fill .venv from a lock, with beacond itself installed editable:  .ci/venv.sh requirements.lock
 #
 # Plain pip, every file checked against the hashes of the lock. Does nothing where that was done
 # before with the same lock and Python; a .venv of another Python is built anew.
