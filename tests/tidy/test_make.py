@@ -29,7 +29,7 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     path = f"{programs}:{os.environ.get('PATH', os.defpath)}"
     return subprocess.run(
-        ["/bin/sh", ROOT / "tools" / name, *arguments],
+        ["/bin/sh", ROOT / ".ci" / name, *arguments],
         env=os.environ | {"PATH": path, "CI": ""} | env,
         cwd=cwd,
         capture_output=True,
