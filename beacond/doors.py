@@ -9,8 +9,8 @@ Targets = tuple[tuple[str, int], ...]
 
 
 class Disk(Protocol):
-    """What must survive a crash. Blocking calls, made in a thread; an OSError or NotPersisted
-    says that the disk refused."""
+    """What must survive a crash. Blocking calls, made in a thread; they raise NotPersisted where
+    the disk refuses."""
 
     def save_registrations(
         self,

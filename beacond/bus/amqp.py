@@ -114,7 +114,7 @@ class AmqpBus:
             try:
                 session = await self._open_anywhere()
             except SessionError as error:
-                failures += 1
+                failures += error.refused
                 self._set_state(self._state, str(error))
             else:
                 self._retire()
@@ -125,16 +125,17 @@ class AmqpBus:
             await asyncio.sleep(self._rng.uniform(0, self._retry_s(failures)))
 
     def _retry_s(self, failures: int) -> float:
-        """At most so long until the next attempt: doubling, from the spread that the fleet's size
-        asks for. The waiting itself is drawn evenly below it, so that a fleet never comes back in
-        step."""
+        """At most so long until the next attempt: the spread that the fleet's size asks for, and
+        not more, since that is how long others wait for us once they hear again. Doubling only
+        where the broker says no, or drops us soon. The waiting itself is drawn evenly below it, so
+        that a fleet never comes back in step."""
         most = max(RETRY_S_MAX, self._spread_s)
         return min(most, max(self._spread_s, 2.0 ** min(failures, 10)))
 
     async def _open_anywhere(self) -> AmqpSession:
         """Try every host once. Raises SessionError where none is of use."""
         hosts = self._target.hosts
-        reasons: dict[tuple[str, int], str] = {}
+        errors: dict[tuple[str, int], SessionError] = {}
         for address in self._rng.sample(hosts, len(hosts)):
             try:
                 return await AmqpSession.open(
@@ -146,8 +147,11 @@ class AmqpBus:
                     received=self._received,
                 )
             except SessionError as error:
-                reasons[address] = str(error)
-        raise SessionError("; ".join(f"{host[0]}:{host[1]}: {reasons[host]}" for host in hosts))
+                errors[address] = error
+        raise SessionError(
+            "; ".join(f"{host[0]}:{host[1]}: {errors[host]}" for host in hosts),
+            refused=all(error.refused for error in errors.values()),
+        )
 
     async def _serve(self, session: AmqpSession) -> str:
         """Until the session is of no use any more; returns why."""

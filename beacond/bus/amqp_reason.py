@@ -58,7 +58,12 @@ def _explain(error: BaseException | None) -> str:
 
 
 class SessionError(Exception):
-    """Why no session could be made: one line for people."""
+    """Why no session could be made: one line for people. `refused`: the broker is there, and said
+    no to us."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.refused = refused
 
 
 @contextmanager
@@ -73,4 +78,12 @@ def failing(step: str) -> Iterator[None]:
         # Nobody cancelled us: so the library ends calls on a connection that closed.
         raise SessionError(f"{step}: connection closed") from error
     except LIBRARY_ERRORS as error:
-        raise SessionError(f"{step}: {explain(error)}") from error
+        raise SessionError(f"{step}: {explain(error)}", refused=_is_refusal(error)) from error
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Said by the broker; not: it is away, standing still or going down."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    lost = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+    return not lost and "unexpectedly closed" not in str(error)

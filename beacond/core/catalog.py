@@ -326,18 +326,20 @@ class Catalog:
         entry.graced = False
         known = entry.leased and entry.state is AgentState.ALIVE and entry.source is Source.HEARD
         entry.leased, entry.source = True, Source.HEARD
-        self._queue(entry)
-        if not known:
+        if known:
+            self._queue(entry)
+        else:
             self._revive(entry, now, "heard")
 
     def _revive(self, entry: Entry, now: float, reason: str) -> None:
         """Show as alive who was not; without a record there is nothing to show yet."""
         entry.held = entry.doubted = entry.last_resort = False
         self._cleared(entry)
-        self._queue(entry)
         if entry.record is None:
+            self._queue(entry)
             return
         before, entry.state = entry.state, AgentState.ALIVE
+        self._queue(entry)
         if before is AgentState.ALIVE:
             self._show(entry)
             return

@@ -71,6 +71,10 @@ class EventLog:
         self._events.append(event)
         self._last_seq = event.seq
 
+    def retained(self) -> Sequence[Event]:
+        """All that is not forgotten, oldest first."""
+        return list(self._events)
+
     def since(self, event_id: str) -> Sequence[Event] | None:
         """The events after `event_id`, oldest first; None where they can't all be told.
 

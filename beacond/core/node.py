@@ -89,6 +89,8 @@ class Node:
         self._buses: dict[str, tuple[bool, bool]] = {}
         self._restored = False
         self._stopping = False
+        self._was_ready = False
+        """Ready once is ready for good: losing sight later does not undo it."""
 
     # ---- reads
 
@@ -133,15 +135,23 @@ class Node:
         """Why the view should not be relied on yet; empty once it may."""
         if self._stopping:
             return "stopping"
+        if not self._was_ready:
+            reason = self._waits_for(now)
+            self._was_ready = not reason
+            return reason
+        return ""
+
+    def _waits_for(self, now: float) -> str:
         if self._restored or self._asker.done:
             return ""
-        waited_s = now - self._started_at
         interval_s = self.settings.interval_s
-        if self._sighted_at is not None and now - self._sighted_at >= READY_BEATS * interval_s:
-            return "" if not self._catalog.alive or self._asker.wanted == 0 else "syncing"
-        if waited_s >= READY_BLIND_BEATS * interval_s:
+        if now - self._started_at >= READY_BLIND_BEATS * interval_s:
             return ""
-        return "listening for other agents" if self._sighted_at is not None else "bus not in sight"
+        if self._sighted_at is None:
+            return "bus not in sight"
+        if now - self._sighted_at < READY_BEATS * interval_s:
+            return "listening for other agents"
+        return "syncing" if self._catalog.alive and self._asker.wanted else ""
 
     def reconnect_spread_s(self) -> float:
         """Over how long a fleet of this size should spread its reconnects after an outage."""
@@ -396,7 +406,8 @@ class Node:
 
     def _compare_digests(self, now: float) -> None:
         self._compare_at = now + self.settings.interval_s
-        if self._digests.differs() and not self._was_blind:
+        # An agent that was outdone believes another of its own name than the others do.
+        if self._digests.differs() and not self._was_blind and not self.conflict:
             self._asker.want(1)
 
     def _from_another(

@@ -2,7 +2,7 @@
 
 from beacond.core.effects import Changed, Dropped, Effect, Emit, Publish, Send
 from beacond.core.events import Event, EventLog, Kind
-from beacond.core.messages import Envelope, Message
+from beacond.core.messages import AnnounceRequest, Envelope, Message, SyncRequest
 from beacond.core.view import AgentView, InstanceView
 
 
@@ -17,7 +17,7 @@ class Outbox:
         self.wall_offset_s = 0.0
         """What to add to `now` for Unix time; the driver keeps it right."""
         self.muzzled = False
-        """Another agent has our name: say nothing, go on answering."""
+        """Another agent has our name: only ask, so as to go on answering."""
         self._counter = 0
         self._effects: list[Effect] = []
 
@@ -26,7 +26,7 @@ class Outbox:
             self._effects.append(Publish(self._envelope(), message))
 
     def send(self, to: str, message: Message) -> None:
-        if not self.muzzled:
+        if not self.muzzled or isinstance(message, AnnounceRequest | SyncRequest):
             self._effects.append(Send(self._envelope(to), message))
 
     def emit(

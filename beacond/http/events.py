@@ -6,15 +6,14 @@ which the events after it go on. See docs/events.md.
 
 import asyncio
 import logging
-from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from aiohttp import web
 
 from beacond.core import names
-from beacond.core.events import Event, EventLog, Kind
+from beacond.core.events import Event, Kind
 from beacond.core.view import ServiceView
 from beacond.driver import Driver
 from beacond.http import render
@@ -128,7 +127,7 @@ class EventRoutes:
         missed = events.since(since) if since else None
         upto = events.last_id
         if missed is None:
-            newest = filter(wanted.matches, reversed(_retained(events)))
+            newest = filter(wanted.matches, reversed(events.retained()))
             told = list(islice(newest, PAGE_MAX))[::-1]
         else:
             told = list(islice(filter(wanted.matches, missed), PAGE_MAX))
@@ -186,16 +185,6 @@ class EventRoutes:
 
 async def _next(live: AsyncIterator[Event]) -> Event | None:
     return await anext(live, None)
-
-
-def _retained(events: EventLog) -> Sequence[Event]:
-    """All that the log still has."""
-    oldest = bisect_left(
-        range(events.last_seq),
-        True,
-        key=lambda seq: events.since(f"{events.incarnation}.{seq}") is not None,
-    )
-    return events.since(f"{events.incarnation}.{oldest}") or ()
 
 
 def _read(request: web.Request) -> tuple[Wanted, str]:

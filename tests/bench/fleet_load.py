@@ -90,6 +90,8 @@ class FleetLoad:
     async def arrived(self, delivery: AbstractIncomingMessage) -> None:
         key = delivery.routing_key or ""
         node = key.removeprefix("to.") if key.startswith("to.") else "load"
+        if node != "load" and node not in self._records:
+            return
         heard = Codec(fleet=FLEET, node=node, keyring=None).decode(delivery.body)
         if heard is None or heard[0].sender in self._records:
             return

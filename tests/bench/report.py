@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from statistics import median
 
 WIDTHS = (46, 12, 19, 12, 8)
@@ -51,7 +52,7 @@ class Section:
 def quantile(values: Sequence[float], share: float) -> float:
     """The value that so great a share of all does not exceed; of a hundred, 0.99 is the 99th."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -int(-share * len(ordered) // 1) - 1))]
+    return ordered[max(0, ceil(share * len(ordered)) - 1)]
 
 
 def shown(value: float | None) -> str:

@@ -128,9 +128,12 @@ async def _agents(
         async with asyncio.timeout(READY_WITHIN_S):
             while not await asyncio.to_thread(_all_alive, agents):
                 await asyncio.sleep(0.2)
+        # The last announces of their meeting must not slow the first change of ours.
+        await asyncio.sleep(2 * APART_S)
         yield agents
 
 
 def _all_alive(agents: list[AgentProcess]) -> bool:
-    states = [agent["state"] for agent in agents[0].get("/v1/agents")["agents"]]
-    return states == ["alive"] * len(agents)
+    """Whether each knows all."""
+    listed = (agent.get("/v1/agents")["agents"] for agent in agents)
+    return all([each["state"] for each in known] == ["alive"] * len(agents) for known in listed)

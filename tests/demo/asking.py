@@ -18,7 +18,8 @@ WAYS: dict[str, Ask] = {"HTTP": Asker.http, "DNS": Asker.srv}
 
 class Asking:
     """`async with Asking(fleet) as asking:` asks until the end of the block, about what is to be
-    found at its beginning. `asked`, `answered`: questions, and complete and right answers."""
+    found at its beginning. `asked`, `answered`: questions, and complete and right answers; while
+    `must_be_stale` is set, only those that say that they are stale are right."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -29,6 +30,7 @@ class Asking:
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.stale: Counter[str] = Counter()
+        self.must_be_stale = False
         self.first_wrong = ""
 
     async def __aenter__(self) -> Self:
@@ -54,9 +56,12 @@ class Asking:
         while not self._stop.is_set():
             for service, wanted in self._wanted.items():
                 self.asked[way] += 1
+                must_be_stale = self.must_be_stale
                 try:
                     answer = await ask(agent.asker, service)
                     what = wrong(answer, wanted)
+                    if must_be_stale and self.must_be_stale and not answer.stale:
+                        what = what or "not said to be stale"
                     self.stale[way] += answer.stale
                 except NoAnswer as error:
                     what = str(error)

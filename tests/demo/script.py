@@ -170,6 +170,7 @@ class Script:
                 f" DNS TTL {STALE_TTL}; its bus is down",
                 self._not_stale,
             )
+            asking.must_be_stale = True
             await fleet.add("orders", "alpha")
             await report.sees(
                 "a server registered at alpha meanwhile is found at alpha", self._orders_not_found
@@ -179,6 +180,7 @@ class Script:
                 " and no stream told of a stop",
                 lambda: self._outage_wrong(marks),
             )
+            asking.must_be_stale = False
             report.step("The broker is back")
             await self._broker.start()
             back_at = time.monotonic()

@@ -33,6 +33,7 @@ class Weather:
     duplication: float = 0.0
     delay_s: tuple[float, float] = (0.001, 0.01)
     down: bool = False
+    blocked: bool = False
     cut: Callable[[str, str], bool] = lambda sender, receiver: False
 
 
@@ -49,6 +50,7 @@ class Host:
     dropped: Counter[str] = field(default_factory=Counter)
     sent: int = 0
     boots: int = 0
+    tick_at: float = float("inf")
 
 
 class Fleet:
@@ -61,6 +63,7 @@ class Fleet:
         self.reachable: Callable[[str], bool] = self._has_core
         self._interval_s, self._ttl_s = interval_s, ttl_s
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._ticks: list[tuple[float, int, Host]] = []
         self._order = count()
 
     # ---- hosts
@@ -85,6 +88,7 @@ class Fleet:
             ttl_s=self._ttl_s,
         )
         settings = replace(settings, **overrides)
+        host.tick_at = float("inf")
         core = Node(settings, random.Random(self.rng.random()), self.now, WALL + self.now)
         host.core, host.paused, host.buffered = core, False, []
         effects = core.restore(
@@ -98,9 +102,19 @@ class Fleet:
         )
         self._perform(host, effects)
         up = not self.weather.down
+        can_publish = up and not self.weather.blocked
         self.do(
-            host.name, lambda n, t: n.bus_changed("sim", up=up, can_publish=up, reason="", now=t)
+            host.name,
+            lambda n, t: n.bus_changed("sim", up=up, can_publish=can_publish, reason="", now=t),
         )
+
+    def add_clone(self, of: str, name: str, *, incarnation: int) -> Host:
+        """Another machine that took over name and disk of host `of`; it is `name` only here."""
+        original = self.hosts[of].core
+        assert original is not None
+        clone = self.hosts[name] = Host(name, incarnation - 1)
+        self.boot(clone, original.registry.registrations(), node=of)
+        return clone
 
     def kill(self, *names: str) -> None:
         """No goodbye. What it had on its disk is lost unless `restart` takes it up."""
@@ -125,6 +139,7 @@ class Fleet:
         """The timer fires first, then the backlog is read."""
         host = self.hosts[name]
         host.paused = False
+        host.tick_at = float("inf")
         backlog, host.buffered = host.buffered, []
         self._tick(host)
         for envelope, message, _ in backlog:
@@ -135,6 +150,10 @@ class Fleet:
         spec = replace(spec, **fields)
         self.do(node, lambda core, now: core.change(Change("http", (spec,)), now))
 
+    def hear(self, name: str, envelope: Envelope, message: Message) -> None:
+        """Let one host receive this now."""
+        self._deliver(self.hosts[name], envelope, message)
+
     def do(self, name: str, request: Callable[[Node, float], list[Effect]]) -> None:
         host = self.hosts[name]
         assert host.core is not None
@@ -143,15 +162,16 @@ class Fleet:
     # ---- the bus
 
     def bus_down(self) -> None:
-        self.weather.down = True
+        self.weather.down, self.weather.blocked = True, False
         self._bus_changed(up=False, can_publish=False)
 
     def bus_up(self) -> None:
-        self.weather.down = False
+        self.weather.down = self.weather.blocked = False
         self._bus_changed(up=True, can_publish=True)
 
     def bus_blocked(self) -> None:
         """A broker's alarm: connected, and nobody can publish."""
+        self.weather.blocked = True
         self._bus_changed(up=True, can_publish=False)
 
     def _bus_changed(self, *, up: bool, can_publish: bool) -> None:
@@ -185,13 +205,19 @@ class Fleet:
         self.now = end
 
     def _next_tick(self) -> tuple[float, Host | None]:
-        best: tuple[float, Host | None] = (float("inf"), None)
-        for host in self.hosts.values():
-            if host.core is not None and not host.paused:
-                at = host.core.next_deadline()
-                if at < best[0]:
-                    best = (at, host)
-        return best
+        while self._ticks:
+            at, _, host = self._ticks[0]
+            if host.core is not None and not host.paused and host.tick_at == at:
+                return at, host
+            heapq.heappop(self._ticks)
+        return float("inf"), None
+
+    def _arm(self, host: Host) -> None:
+        assert host.core is not None
+        at = host.core.next_deadline()
+        if at != host.tick_at:
+            host.tick_at = at
+            heapq.heappush(self._ticks, (at, next(self._order), host))
 
     def _tick(self, host: Host) -> None:
         if host.core is not None:
@@ -207,7 +233,7 @@ class Fleet:
                 case Publish(envelope, message):
                     self._transmit(host, envelope, message, list(self.hosts))
                 case Send(envelope, message):
-                    self._transmit(host, envelope, message, [envelope.to])
+                    self._transmit(host, envelope, message, self._named(envelope.to))
                 case Emit(event):
                     host.events.append(event)
                     self._note(host, event)
@@ -216,6 +242,10 @@ class Fleet:
                 case ProbeNode(node, _):
                     found = self.reachable(node)
                     self.after(0.01, lambda n=node, f=found: self._probed(host, n, f))
+        self._arm(host)
+
+    def _named(self, node: str) -> list[str]:
+        return [h.name for h in self.hosts.values() if h.core and h.core.settings.node == node]
 
     def _probed(self, host: Host, node: str, reachable: bool) -> None:
         if host.core is not None:
@@ -225,7 +255,7 @@ class Fleet:
         self, host: Host, envelope: Envelope, message: Message, receivers: list[str]
     ) -> None:
         host.sent += 1
-        if self.weather.down:
+        if self.weather.down or self.weather.blocked:
             return
         for receiver in receivers:
             copies = 1 + (self.rng.random() < self.weather.duplication)

@@ -92,6 +92,32 @@ class Hasty(Random):
         return 0.0 if len(self.drawn) < 8 else 60.0
 
 
+async def waits(port: int, spread_s: float | None) -> list[tuple[float, float]]:
+    """Between what the first eight waits of a bus are drawn that gets no session there."""
+    rng = Hasty()
+    bus = AmqpBus(f"amqp://u:p@127.0.0.1:{port}", fleet="f", node="n", incarnation=1, rng=rng)
+    if spread_s is not None:
+        bus.spread_reconnects(spread_s)
+    heard = Listener()
+    task = asyncio.create_task(bus.run(heard))
+    async with asyncio.timeout(20):
+        await rng.enough.wait()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert len(heard.states) == 1
+    return rng.drawn
+
+
+@pytest.mark.parametrize(("spread_s", "most"), [(None, 1), (10, 10), (100, 100)])
+async def test_a_broker_that_is_away_is_tried_again_within_the_spread(
+    spread_s: float | None, most: float
+) -> None:
+    with socket.socket() as taken:  # bound and not listening: refuses
+        taken.bind(("127.0.0.1", 0))
+        assert await waits(taken.getsockname()[1], spread_s) == [(0, most)] * 8
+
+
 @pytest.mark.parametrize(
     ("spread_s", "most"),
     [
@@ -100,22 +126,15 @@ class Hasty(Random):
         (100, [100] * 8),
     ],
 )
-async def test_waits_are_drawn_from_zero_to_a_doubling_bound(
+async def test_a_broker_that_says_no_is_asked_less_and_less_often(
     spread_s: float | None, most: list[float]
 ) -> None:
-    with socket.socket() as taken:  # bound and not listening: refuses
-        taken.bind(("127.0.0.1", 0))
-        url = f"amqp://u:p@127.0.0.1:{taken.getsockname()[1]}"
-        rng = Hasty()
-        bus = AmqpBus(url, fleet="f", node="n", incarnation=1, rng=rng)
-        if spread_s is not None:
-            bus.spread_reconnects(spread_s)
-        heard = Listener()
-        task = asyncio.create_task(bus.run(heard))
-        async with asyncio.timeout(20):
-            await rng.enough.wait()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-    assert rng.drawn == [(0, bound) for bound in most]
-    assert len(heard.states) == 1
+    async def speak_another_version(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"AMQP\x03\x01\x00\x00")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(speak_another_version, "127.0.0.1", 0)
+    async with server:
+        drawn = await waits(server.sockets[0].getsockname()[1], spread_s)
+    assert drawn == [(0, bound) for bound in most]
