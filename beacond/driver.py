@@ -86,6 +86,7 @@ class Driver:
         self._slept_s = _slept_s()
         self._buses: dict[Bus, _BusNow] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._local_listeners: list[Callable[[], None]] = []
@@ -394,10 +395,11 @@ class Driver:
             self._goodbye_said.set()
         at = self._core.next_deadline()
         if self._timer is not None:
-            if self._timer.when() == at and not self._timer.cancelled():
+            if self._timer_at == at and not self._timer.cancelled():
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._tick)
+        # uvloop's handle for "at once" does not know when: so it is kept here.
+        self._timer, self._timer_at = self._loop.call_at(at, self._tick), at
 
     def _tick(self) -> None:
         self._timer = None

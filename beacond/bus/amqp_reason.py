@@ -83,7 +83,7 @@ def failing(step: str) -> Iterator[None]:
 
 def _is_refusal(error: BaseException) -> bool:
     """Said by the broker; not: it is away, standing still or going down."""
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if isinstance(error, ProbableAuthenticationError | ssl.SSLCertVerificationError):
         return True
     lost = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
     return not lost and "unexpectedly closed" not in str(error)

@@ -28,7 +28,7 @@ from beacond.core.messages import (
     SyncRequest,
     Tombstone,
 )
-from beacond.core.model import Body, Mode, Record, Status
+from beacond.core.model import Body, Mode, Record, Status, strictest_mode
 from beacond.core.outbox import Outbox
 from beacond.core.registry import Registry
 from beacond.core.settings import Settings
@@ -290,7 +290,9 @@ class Node:
         self._sight.can_publish = any(can for _, can in self._buses.values())
         if can_publish and not could_publish:
             self._identity.say_goodbye_for_former()
-            self._voice.speak_up(now)
+            # Reconnects are spread already; a broker's alarm ends for all at the same moment.
+            spread_s = self.settings.interval_s / 2 if was_up else 0.0
+            self._voice.speak_up(now + self._rng.uniform(0, spread_s))
         return self._leave(now)
 
     def receive(
@@ -364,12 +366,12 @@ class Node:
         return self._out.take()
 
     def _publish_registry(self, now: float, force: bool = False) -> None:
-        mode = Mode.DRAINING if self._stopping else self.registry.host_mode.mode
+        stopping = Mode.DRAINING if self._stopping else Mode.NORMAL
         body = Body(
             zone=self.settings.zone,
             addresses=self.settings.addresses,
             agent_version=self.settings.agent_version,
-            mode=mode,
+            mode=strictest_mode(stopping, self.registry.host_mode.mode),
             instances=self.registry.published(),
         )
         if self._voice.set_body(body, now) or force:

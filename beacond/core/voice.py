@@ -55,9 +55,9 @@ class Voice:
     def announce_soon(self, now: float) -> None:
         self._announce_at = min(self._announce_at, max(now, self._announced_at + ANNOUNCE_GAP_S))
 
-    def speak_up(self, now: float) -> None:
+    def speak_up(self, at: float) -> None:
         """A bus is up: don't wait for the next heartbeat's turn."""
-        self._beat_at = now
+        self._beat_at = min(self._beat_at, at)
 
     def raise_incarnation(self, incarnation: int, now: float) -> None:
         """Speak as a later boot from now on: somebody holds an entry of ours that would win."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ SECOND_AFTER_S = 0.3
 APART_S = 1.1
 """Between the last announce and the next first change: just beyond that pace."""
 SEEN_WITHIN_S = 20.0
+INSTANCES_MAX = 10
+"""Of one host; from then on registrations replace earlier ones."""
 READY_WITHIN_S = 60.0
 
 
@@ -28,28 +31,29 @@ class Times:
 
     sent: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
+    durable: list[float] = field(default_factory=list)
+    """From request to answer: what the disk takes, mostly."""
 
 
 class Watcher:
-    """Follows another agent's event stream, and knows when an instance was first seen there."""
+    """Follows another agent's event stream, and knows when a change was first seen there."""
 
     def __init__(self) -> None:
         self._awaited: dict[str, asyncio.Future[float]] = {}
 
-    def expect(self, instance_id: str) -> "asyncio.Future[float]":
+    def expect(self, change: str) -> "asyncio.Future[float]":
         future = asyncio.get_running_loop().create_future()
-        self._awaited[instance_id] = future
+        self._awaited[change] = future
         return future
 
     async def follow(self, response: aiohttp.ClientResponse) -> None:
-        loop = asyncio.get_running_loop()
         async for line in response.content:
-            now = loop.time()
+            now = time.perf_counter()
             event = json.loads(line) if line.strip() else {}
-            if event.get("kind") == "instance.registered":
-                future = self._awaited.pop(event["instance"]["id"], None)
-                if future is not None:
-                    future.set_result(now)
+            change = (event.get("instance") or {}).get("meta", {}).get("change", "")
+            future = self._awaited.pop(change, None)
+            if future is not None:
+                future.set_result(now)
 
 
 async def measure(broker: RabbitMQ, folder: Path, writers: int, cycles: int) -> Section:
@@ -73,6 +77,7 @@ async def measure(broker: RabbitMQ, folder: Path, writers: int, cycles: int) -> 
             await asyncio.wait({following})
     section.add_times("first change, since the PUT was sent", first.sent, hops)
     section.add_times("first change, since the PUT was answered", first.answered, hops)
+    section.add_times("the PUT itself, on disk when answered", first.durable)
     section.add_times(f"second change, {SECOND_AFTER_S} s later, since sent", second.sent)
     section.notes += [
         f"{len(first.sent)} first and {len(second.sent)} second changes at {writers} agents; "
@@ -94,23 +99,25 @@ class Writer:
         """Pairs of registrations; the writers' offsets keep them out of each other's way."""
         await asyncio.sleep(offset_s)
         for cycle in range(cycles):
-            await self._register(f"{self.name}-{cycle}-first", first)
+            await self._register(2 * cycle, first)
             await asyncio.sleep(SECOND_AFTER_S)
-            await self._register(f"{self.name}-{cycle}-second", second)
+            await self._register(2 * cycle + 1, second)
             await asyncio.sleep(APART_S)
 
-    async def _register(self, instance_id: str, times: Times) -> None:
-        loop = asyncio.get_running_loop()
-        seen = self.watcher.expect(instance_id)
-        sent_at = loop.time()
-        asked = {"service": "bench", "port": 8080, "tags": ["v2"]}
-        async with self.session.put(f"{self.url}/v1/instances/{instance_id}", json=asked) as put:
-            answered_at = loop.time()
+    async def _register(self, number: int, times: Times) -> None:
+        change = f"{self.name}-{number}"
+        asked = {"service": "bench", "port": 8080, "meta": {"change": change}}
+        url = f"{self.url}/v1/instances/{self.name}-{number % INSTANCES_MAX}"
+        seen = self.watcher.expect(change)
+        sent_at = time.perf_counter()
+        async with self.session.put(url, json=asked) as put:
+            answered_at = time.perf_counter()
             put.raise_for_status()
         async with asyncio.timeout(SEEN_WITHIN_S):
             seen_at = await seen
         times.sent.append(seen_at - sent_at)
         times.answered.append(seen_at - answered_at)
+        times.durable.append(answered_at - sent_at)
 
 
 @asynccontextmanager

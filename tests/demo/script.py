@@ -27,6 +27,7 @@ SERVICES = {
 AT_ONCE_S = 3.0
 """Less than any silence would take to be noticed as an end."""
 RECONNECTED_S = 60.0
+BLIND_AND_BACK = ["view.blind", "view.sighted"]
 
 
 class Script:
@@ -193,6 +194,12 @@ class Script:
             )
             await fleet.add("tickets", "beta")
             await report.sees("a new server at beta is found everywhere", fleet.wrong_anywhere)
+        untold = self._outage_untold(marks)
+        report.seen(
+            "every stream told of the bus lost and back, of blindness and of its end",
+            not untold,
+            untold,
+        )
         for way, number in sorted(asking.asked.items()):
             answered, stale = asking.answered[way], asking.stale[way]
             report.seen(
@@ -357,6 +364,16 @@ class Script:
                 return f"{agent.node}: {error}"
             if stale_s < TTL_S + 2:
                 return f"{agent.node} says {stale_s:.0f} s"
+        return ""
+
+    def _outage_untold(self, marks: dict[str, int]) -> str:
+        for agent in self._fleet.up:
+            kinds = [event["kind"] for event in agent.follower.told[marks[agent.node] :]]
+            told = [kind for kind in kinds if kind.startswith(("bus.", "view."))]
+            bus = [kind for kind in told if kind.startswith("bus.")]
+            sight = [kind for kind in told if kind.startswith("view.")]
+            if bus != ["bus.down", "bus.up"] or sight[:1] + sight[-1:] != BLIND_AND_BACK:
+                return f"{agent.node} told {', '.join(told) or 'nothing'}"
         return ""
 
     async def _still_stale(self) -> str:

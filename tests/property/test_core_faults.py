@@ -18,7 +18,7 @@ STEPS = 25
 INTERVAL_S, TTL_S = 5.0, 15.0
 SERVICES = ("web", "db", "queue")
 
-first, _, last = os.environ.get("CORE_SEEDS", "1:25").partition(":")
+first, _, last = os.environ.get("CORE_SEEDS", "1:40").partition(":")
 SEEDS = range(int(first), int(last or first) + 1)
 
 
@@ -74,7 +74,7 @@ class Trial:
             name = self.rng.choice(self.running())
             host = self.fleet.hosts[name]
             self.left.append((name, host.core.incarnation))
-            self.fleet.leave(name)
+            self.fleet.leave(name, hold_s=self.rng.choice([0.0, 0.0, 10.0]))
             self.fleet.run(0.2)
             self.gone(name)
 

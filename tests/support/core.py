@@ -132,7 +132,7 @@ class Hand:
         return effects
 
     def run(self, seconds: float, *peers: Peer) -> None:
-        """Let time pass; these peers' heartbeats come every interval, from one on."""
+        """Let time pass; these peers believe what we do, and beat every interval from one on."""
         end = self.now + seconds
         beats_at = {peer.name: self.now + INTERVAL_S for peer in peers}
         while True:
@@ -149,7 +149,7 @@ class Hand:
             for peer in peers:
                 if beats_at[peer.name] == beat_at:
                     beats_at[peer.name] += INTERVAL_S
-                    self.hear(peer.heartbeat(self.now))
+                    self.hear(peer.heartbeat(self.now, digest=self.node._catalog.digest))
         self.now = end
 
     def sleep(self, seconds: float) -> None:

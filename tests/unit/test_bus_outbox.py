@@ -6,9 +6,11 @@ from contextlib import suppress
 from random import Random
 
 import pytest
+from aio_pika.exceptions import AMQPConnectionError, ProbableAuthenticationError
 
 from beacond.bus.amqp import AmqpBus
 from beacond.bus.amqp_outbox import BATCH_MESSAGES_MAX, BYTES_MAX, MESSAGES_MAX, Outbox
+from beacond.bus.amqp_reason import SessionError, failing
 from tests.support.listener import Listener
 
 
@@ -75,6 +77,21 @@ async def test_take_waits_again_after_a_drop() -> None:
     await asyncio.sleep(0)
     outbox.put("all", b"new")
     assert await taking == [("all", b"new")]
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (ProbableAuthenticationError("ACCESS_REFUSED"), True),
+        (AMQPConnectionError(111, "Connect call failed"), False),
+        (TimeoutError(), False),
+    ],
+    ids=repr,
+)
+def test_a_refusal_is_told_from_a_broker_that_is_away(error: Exception, refused: bool) -> None:
+    with pytest.raises(SessionError) as raised, failing("connect"):
+        raise error
+    assert raised.value.refused is refused
 
 
 class Hasty(Random):

@@ -518,9 +518,7 @@ def test_gone_nodes_are_forgotten_after_a_day(bench: Bench, peer: Peer) -> None:
     assert bench.catalog.digest == bytes(8)
 
 
-def test_gone_nodes_do_not_keep_new_ones_out(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gone_nodes_do_not_keep_new_ones_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_module, "GONE_MAX", 2)
     for number in range(5):
         peer = Peer(f"a{number}")

@@ -1,0 +1,135 @@
+"""When a node speaks, and what it says."""
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from beacond.core.events import EventLog
+from beacond.core.messages import Announce, Goodbye, Heartbeat
+from beacond.core.model import Body, Published
+from beacond.core.outbox import Outbox
+from beacond.core.settings import Settings
+from beacond.core.voice import Voice
+
+NOW = 1000.3
+
+
+class Mouth:
+    def __init__(self) -> None:
+        settings = Settings("me", 7, b"\x80" * 16, ("10.0.0.1",))
+        self.out = Outbox("me", 7, settings.boot_id, EventLog(7, 10))
+        self.voice = Voice(settings, self.out, random.Random(1), NOW)
+
+    def at(self, now: float, *, can_publish: bool = True) -> list[object]:
+        self.voice.advance(now, b"\0" * 8, can_publish)
+        return [effect.message for effect in self.out.take()]
+
+    def until(self, end: float, *, can_publish: bool = True) -> list[tuple[float, object]]:
+        said = []
+        while self.voice.deadline <= end:
+            now = self.voice.deadline
+            said += [(now, message) for message in self.at(now, can_publish=can_publish)]
+            assert self.voice.deadline > now, "it spins"
+        return said
+
+
+@pytest.fixture
+def mouth() -> Mouth:
+    return Mouth()
+
+
+def body(*ids: str) -> Body:
+    return Body(instances=tuple(Published(i, "web", 80) for i in ids))
+
+
+def test_heartbeats_come_every_interval_more_or_less(mouth: Mouth) -> None:
+    beats = mouth.until(NOW + 100)
+    gaps = [b - a for (a, _), (b, _) in pairwise(beats)]
+    assert 4.5 <= min(gaps) < max(gaps) <= 5.5
+    assert [beat.seq for _, beat in beats] == list(range(1, len(beats) + 1))
+
+
+def test_heartbeat_says_when_the_next_is_due_and_how_long_to_keep_us(mouth: Mouth) -> None:
+    (first_at, first), (second_at, second), *_ = mouth.until(NOW + 20)
+    assert second_at - first_at == pytest.approx(first.next_ms / 1000, abs=0.001)
+    assert second.stamp_ms - first.stamp_ms == pytest.approx(first.next_ms, abs=1)
+    assert first.ttl_ms == 15_000
+
+
+def test_heartbeat_that_cannot_be_said_is_not_kept_for_later(mouth: Mouth) -> None:
+    assert mouth.until(NOW + 60, can_publish=False) == []
+    (beat,) = mouth.at(mouth.voice.deadline)
+    assert isinstance(beat, Heartbeat)
+    assert beat.seq == 1
+
+
+def test_first_change_is_announced_at_once_and_later_ones_once_a_second(mouth: Mouth) -> None:
+    mouth.at(NOW)
+    mouth.voice.set_body(body("1"), NOW + 1)
+    assert [m.record.version for m in mouth.at(NOW + 1)] == [2]
+    for number in range(2, 7):
+        mouth.voice.set_body(body(str(number)), NOW + 1 + number / 10)
+        assert mouth.at(NOW + 1 + number / 10) == []
+    assert mouth.voice.deadline == NOW + 2
+    (announced,) = mouth.at(NOW + 2)
+    assert announced == Announce(mouth.voice.record)
+    assert announced.record.version == 7
+
+
+def test_same_body_is_no_new_version(mouth: Mouth) -> None:
+    assert mouth.voice.set_body(body("1"), NOW)
+    assert not mouth.voice.set_body(body("1"), NOW)
+    assert mouth.voice.record.version == 2
+
+
+def test_being_asked_often_is_answered_once_a_second(mouth: Mouth) -> None:
+    said = []
+    for tenth in range(50):
+        mouth.voice.announce_soon(NOW + tenth / 10)
+        said += mouth.at(NOW + tenth / 10)
+    assert 4 <= len([m for m in said if isinstance(m, Announce)]) <= 6
+
+
+def test_announcement_waits_for_a_bus_without_making_the_timer_spin(mouth: Mouth) -> None:
+    mouth.voice.set_body(body("1"), NOW)
+    assert mouth.until(NOW + 20, can_publish=False) == []
+    kinds = {type(m) for m in mouth.at(NOW + 20.5)}
+    assert Announce in kinds
+
+
+def test_goodbye_is_said_twice_and_nothing_after_it(mouth: Mouth) -> None:
+    mouth.at(NOW)
+    mouth.voice.say_goodbye(60.0, NOW + 1)
+    assert [e.message for e in mouth.out.take()] == [Goodbye(1, 60_000)]
+    assert (mouth.voice.silenced, mouth.voice.goodbye_said) == (True, False)
+    mouth.voice.set_body(body("1"), NOW + 1)
+    mouth.voice.speak_up(NOW + 1)
+    mouth.voice.announce_soon(NOW + 1)
+    assert mouth.until(NOW + 100) == [(NOW + 1.1, Goodbye(1, 60_000))]
+    assert mouth.voice.goodbye_said
+    assert mouth.voice.deadline == float("inf")
+
+
+def test_raised_incarnation_begins_its_counts_anew_and_speaks_at_once(mouth: Mouth) -> None:
+    mouth.until(NOW + 30)
+    mouth.voice.set_body(body("1"), NOW + 30)
+    mouth.voice.raise_incarnation(9, NOW + 31)
+    said = mouth.at(NOW + 31)
+    assert [m.seq for m in said if isinstance(m, Heartbeat)] == [1]
+    assert [m.record.key[0::2] for m in said if isinstance(m, Announce)] == [(9, 1)]
+
+
+def test_our_own_heartbeat_is_never_from_the_future(mouth: Mouth) -> None:
+    for at, beat in mouth.until(NOW + 500):
+        sent_at = mouth.voice.sent_at(beat)
+        assert at - 0.0011 <= sent_at <= at + 1e-9
+
+
+def test_heartbeat_from_before_a_suspension_proves_nothing(mouth: Mouth) -> None:
+    (beat,) = mouth.at(NOW)
+    mouth.voice.new_series()
+    assert mouth.voice.sent_at(beat) is None
+    mouth.voice.speak_up(NOW + 1)
+    (later,) = mouth.at(NOW + 1)
+    assert later.series == beat.series + 1
