@@ -3,7 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -26,8 +34,6 @@ from beacond.core.local import (
     LimitReached,
     LocalInstance,
     ModeState,
-    NotPersisted,
-    Registration,
     RequestError,
 )
 from beacond.core.messages import Heartbeat
@@ -36,12 +42,12 @@ from beacond.core.node import Node
 from beacond.core.view import View
 from beacond.doors import Counters, Disk, Targets
 from beacond.readers import Readers
+from beacond.saver import Saver
 from beacond.status import AgentStatus, BusStatus
 from beacond.wire import Codec, DecodeError, EncodeError, Keyring
 
 log = logging.getLogger("beacond.driver")
 
-SAVE_RETRY_S = 5.0
 SUSPENDED_S = 1.0
 """The host slept if its two monotonic clocks drift apart by more than this."""
 
@@ -74,20 +80,20 @@ class Driver:
     ) -> None:
         self._core = core
         self._codec = codec
-        self._disk = disk
         self._counters = counters
         self._fleet = fleet
         self._domain = domain
         self._probe = probe
-        self._file_modes = dict(file_modes)
-        """Modes from before the restart of instances whose file has not been read yet."""
+        registry = core.registry
+        self._saver = Saver(
+            disk, lambda: (registry.registrations(), registry.host_mode), file_modes
+        )
         self._loop = asyncio.get_running_loop()
         self._started_at = time.time()
         self._slept_s = _slept_s()
         self._buses: dict[Bus, _BusNow] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._local_listeners: list[Callable[[], None]] = []
         self._event_listeners: list[Callable[[Event], None]] = []
@@ -153,14 +159,14 @@ class Driver:
 
         Raises OwnedElsewhere, LimitReached, NotPersisted.
         """
-        async with self._writing:
+        async with self._saver.turn:
             new = all(i.spec.id != spec.id for i in self.local_instances())
             await self._change(Change(origin, (spec,)))
             return self.local_instance(spec.id), new
 
     async def deregister(self, instance_id: str, origin: str) -> None:
         """Raises UnknownInstance, OwnedElsewhere (an id a file owns), NotPersisted."""
-        async with self._writing:
+        async with self._saver.turn:
             await self._change(Change(origin, drop=(instance_id,)))
 
     async def set_mode(
@@ -171,9 +177,9 @@ class Driver:
         Raises UnknownInstance, NotPersisted.
         """
         registry = self._core.registry
-        async with self._writing:
+        async with self._saver.turn:
             planned, host_mode = registry.plan_mode(instance_id, mode, for_s, reason, time.time())
-            await self._persist(planned, host_mode)
+            await self._saver.save(planned, host_mode)
             # It may be gone meanwhile, by its check's deregister-after: then it is UnknownInstance.
             self._do(self._core.set_mode(instance_id, mode, for_s, reason, self._now()))
             if instance_id is None:
@@ -184,7 +190,7 @@ class Driver:
         """Make what origin `file:NAME` offers exactly this; returns refusals, a line each."""
         origin = FILE_ORIGIN + name
         refused: list[str] = []
-        async with self._writing:
+        async with self._saver.turn:
             put = []
             for spec in specs:
                 try:
@@ -203,7 +209,7 @@ class Driver:
     async def files_gone(self, kept: Iterable[str]) -> None:
         """Deregister what comes from files other than these. Raises NotPersisted."""
         origins = {FILE_ORIGIN + name for name in kept}
-        async with self._writing:
+        async with self._saver.turn:
             gone = {i.origin for i in self.local_instances()} - origins
             for origin in sorted(o for o in gone if o.startswith(FILE_ORIGIN)):
                 await self._change(Change(origin, drop=self._ids(origin, set())))
@@ -365,9 +371,10 @@ class Driver:
                     self._spawn(self._probe_node(effect))
                 case SaveRegistrations():
                     self._tell_local()
-                    self._spawn(self._save_until_done())
+                    if self._saver.note_change():
+                        self._spawn(self._saver.save_changes())
                 case SaveIncarnation(incarnation):
-                    self._spawn(self._save_incarnation(incarnation))
+                    self._spawn(self._saver.save_incarnation(incarnation))
 
     def _transmit(self, effect: Publish | Send) -> None:
         kind = type(effect.message).__name__.lower()
@@ -421,7 +428,7 @@ class Driver:
             self._codec.seal(self._core.record_after(change))
         except EncodeError as error:
             raise LimitReached(f"this host would offer more than fits: {error}") from error
-        await self._persist(registry.plan(change), registry.host_mode)
+        await self._saver.save(registry.plan(change), registry.host_mode)
         self._do(self._core.change(change, self._now()))
         for spec in change.put:
             self._restore_file_mode(spec.id)
@@ -429,7 +436,7 @@ class Driver:
 
     def _restore_file_mode(self, instance_id: str) -> None:
         """An instance of a file takes up the mode it had before our restart."""
-        mode = self._file_modes.pop(instance_id, None)
+        mode = self._saver.take_file_mode(instance_id)
         if mode is not None and mode.until is not None and mode.until > time.time():
             for_s = mode.until - time.time()
             self._do(self._core.set_mode(instance_id, mode.mode, for_s, mode.reason, self._now()))
@@ -442,37 +449,12 @@ class Driver:
             if i.origin == origin and i.spec.id not in kept
         )
 
-    async def _persist(self, instances: tuple[Registration, ...], host_mode: ModeState) -> None:
-        file_modes = tuple(sorted(self._file_modes.items(), key=lambda item: item[0]))
-        await asyncio.to_thread(self._disk.save_registrations, instances, host_mode, file_modes)
-
-    async def _save_until_done(self) -> None:
-        """The registry changed by itself: nobody waits for the disk, so try until it takes it."""
-        complained = False
-        while True:
-            try:
-                async with self._writing:
-                    registry = self._core.registry
-                    await self._persist(registry.registrations(), registry.host_mode)
-                return
-            except NotPersisted as error:
-                if not complained:
-                    log.error("registrations not saved", extra={"reason": str(error)})
-                complained = True
-            await asyncio.sleep(SAVE_RETRY_S)
-
-    async def _save_incarnation(self, incarnation: int) -> None:
-        try:
-            await asyncio.to_thread(self._disk.save_incarnation, incarnation)
-        except NotPersisted as error:
-            log.error("incarnation not saved", extra={"reason": str(error)})
-
     async def _probe_node(self, probe: ProbeNode) -> None:
         reachable = await self._probe(probe.targets)
         self._do(self._core.probed(probe.node, reachable, self._now()))
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

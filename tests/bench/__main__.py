@@ -34,7 +34,7 @@ class Extent:
 
 
 FULL = Extent(lookup_s=5.0, starts=5, writers=5, cycles=40, window_s=30.0)
-QUICK = Extent(lookup_s=1.5, starts=2, writers=4, cycles=8, window_s=10.0)
+QUICK = Extent(lookup_s=1.0, starts=2, writers=4, cycles=6, window_s=6.0)
 
 
 def main() -> None:

@@ -178,7 +178,7 @@ class Script:
             )
             await report.sees(
                 f"every agent has been stale for {TTL_S + 2:.0f} s, longer than a lease,"
-                " and no stream told of a stop",
+                " and no stream told of a stop or a suspicion",
                 lambda: self._outage_wrong(marks),
             )
             asking.must_be_stale = False
@@ -354,8 +354,9 @@ class Script:
 
     async def _outage_wrong(self, marks: dict[str, int]) -> str:
         for agent in self._fleet.up:
-            if agent.follower.has("instance.stopped", after=marks[agent.node]):
-                return f"{agent.node} told of a stop"
+            for kind in ("instance.stopped", "agent.suspect", "agent.expired"):
+                if agent.follower.has(kind, after=marks[agent.node]):
+                    return f"{agent.node} told {kind}"
             if not agent.follower.has("view.blind", after=marks[agent.node]):
                 return f"{agent.node}'s stream did not tell that it is blind"
             try:

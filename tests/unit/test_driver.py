@@ -1,10 +1,14 @@
 """What the driver promises its shells: durable first, all or nothing, one timer."""
 
+import asyncio
+
 import pytest
+import uvloop
 
 from beacond.bus.base import Delivery
 from beacond.core.local import NotPersisted, OwnedElsewhere
 from beacond.core.model import Check, CheckType, InstanceSpec, Mode, Status
+from beacond.core.node import Node
 from tests.support.http_agent import http_agent, until
 
 
@@ -85,3 +89,27 @@ async def test_deregistered_by_its_check_it_is_gone_from_disk_too():
         agent.disk.asked.clear()
         await until(lambda: ids(agent) == [])
         await until(agent.disk.asked.is_set)
+
+
+def test_what_is_due_at_once_may_be_looked_at_again_before_it_is_done(monkeypatch):
+    async def twice_before_the_timer() -> None:
+        async with http_agent() as agent:
+            bus, due_at = next(iter(agent.driver._buses)), asyncio.get_running_loop().time()
+            with monkeypatch.context() as patch:
+                # What is due within half a millisecond gets a handle of another kind from uvloop.
+                patch.setattr(Node, "next_deadline", lambda node: due_at)
+                for _ in range(2):
+                    agent.driver.received(bus, [Delivery(b"garbage", due_at)])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(twice_before_the_timer())
+
+
+async def test_a_disk_that_refuses_is_tried_by_one_task_however_often_the_registry_changes():
+    check = Check(CheckType.TTL, "alive", ttl_s=1.0, deregister_after_s=0.05)
+    async with http_agent() as agent:
+        for name in "abcde":
+            await agent.driver.register(spec(name, checks=(check,)), "http")
+        agent.disk.refuses = True
+        await until(lambda: ids(agent) == [])
+        assert len(agent.driver._tasks) == 1
