@@ -27,6 +27,9 @@ class Voice:
         self._beat_at = now
         self._announce_at = NEVER
         self._announced_at = -NEVER
+        self._announced_version = 1
+        """What heartbeats say: a version that waits for its turn to be announced must not have
+        every receiver ask for it."""
         self._goodbye_at = NEVER
         self._goodbye: Goodbye | None = None
         self._can_publish = False
@@ -64,8 +67,8 @@ class Voice:
         self._seq = 0
         record = self.record
         self.record = Record(record.node, incarnation, record.boot_id, 1, record.body)
-        self._beat_at = now
-        self.announce_soon(now)
+        self._beat_at = self._announce_at = now
+        self._announced_version = 1
 
     @property
     def seq(self) -> int:
@@ -90,12 +93,13 @@ class Voice:
                 self._goodbye_at = NEVER
                 self._out.publish(self._goodbye)
             return
-        if now >= self._beat_at:
-            self._beat(now, digest, can_publish)
         if now >= self._announce_at and can_publish:
             self._announce_at = NEVER
             self._announced_at = now
+            self._announced_version = self.record.version
             self._out.publish(Announce(self.record))
+        if now >= self._beat_at:
+            self._beat(now, digest, can_publish)
 
     def say_goodbye(self, hold_s: float, now: float) -> None:
         """Twice, a moment apart; nothing else is said after."""
@@ -131,7 +135,7 @@ class Voice:
         self._out.publish(
             Heartbeat(
                 seq=self._seq,
-                version=self.record.version,
+                version=self._announced_version,
                 digest=digest,
                 series=self._series,
                 stamp_ms=int((now - self._started_at) * 1000),

@@ -133,3 +133,15 @@ def test_heartbeat_from_before_a_suspension_proves_nothing(mouth: Mouth) -> None
     mouth.voice.speak_up(NOW + 1)
     (later,) = mouth.at(NOW + 1)
     assert later.series == beat.series + 1
+
+
+def test_version_that_waits_for_its_announcement_is_not_told_by_a_heartbeat(mouth: Mouth) -> None:
+    mouth.voice.set_body(body("a"), NOW)
+    announced, _ = mouth.at(NOW)
+    mouth.voice.set_body(body("a", "b"), NOW + 0.1)
+    mouth.voice.speak_up(NOW + 0.2)
+    (beat,) = mouth.at(NOW + 0.2)
+    assert (announced.record.version, beat.version) == (2, 2)
+    mouth.voice.speak_up(NOW + 1.0)
+    announced, beat = mouth.at(NOW + 1.0)
+    assert (announced.record.version, beat.version) == (3, 3)
