@@ -48,6 +48,7 @@ from beacond.wire import Codec, DecodeError, EncodeError, Keyring
 
 log = logging.getLogger("beacond.driver")
 
+AFTER_ERROR_S = 1.0
 SUSPENDED_S = 1.0
 """The host slept if its two monotonic clocks drift apart by more than this."""
 
@@ -265,6 +266,7 @@ class Driver:
     def attach(self, bus: Bus) -> None:
         """Speak and listen on this bus, once it runs."""
         self._buses[bus] = _BusNow(BusState.DOWN, time.time(), "not connected yet")
+        bus.spread_reconnects(self._core.reconnect_spread_s())
 
     def received(self, bus: Bus, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
@@ -415,7 +417,13 @@ class Driver:
         if slept_s - self._slept_s > SUSPENDED_S:
             self._perform(self._core.suspended(now))
         self._slept_s = slept_s
-        self._do(self._core.tick(now))
+        try:
+            self._do(self._core.tick(now))
+        finally:
+            # A bug in the core must not silence this host: the loop tells of it, time goes on.
+            if self._timer is None:
+                self._timer_at = self._loop.time() + AFTER_ERROR_S
+                self._timer = self._loop.call_at(self._timer_at, self._tick)
 
     async def _change(self, change: Change) -> None:
         """Check, make durable, then apply; refused, it has changed nothing."""

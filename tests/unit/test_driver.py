@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import uvloop
 
+from beacond import driver as driver_module
 from beacond.bus.base import Delivery
 from beacond.core.local import NotPersisted, OwnedElsewhere
 from beacond.core.model import Check, CheckType, InstanceSpec, Mode, Status
@@ -113,3 +114,24 @@ async def test_a_disk_that_refuses_is_tried_by_one_task_however_often_the_regist
         agent.disk.refuses = True
         await until(lambda: ids(agent) == [])
         assert len(agent.driver._tasks) == 1
+
+
+async def test_a_bug_in_the_core_is_told_and_time_goes_on(monkeypatch):
+    loop, told = asyncio.get_running_loop(), []
+    monkeypatch.setattr(driver_module, "AFTER_ERROR_S", 0.01)
+    async with http_agent() as agent:
+        loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+        healthy = agent.driver._core.tick
+
+        def broken_once(now: float) -> list[object]:
+            monkeypatch.setattr(agent.driver._core, "tick", healthy)
+            raise AssertionError("a bug")
+
+        monkeypatch.setattr(agent.driver._core, "tick", broken_once)
+        await until(lambda: bool(told))
+        ticks = []
+        monkeypatch.setattr(
+            agent.driver._core, "tick", lambda now: (ticks.append(now), healthy(now))[1]
+        )
+        await until(lambda: len(ticks) > 2)
+    assert [str(error) for error in told] == ["a bug"]
