@@ -48,6 +48,8 @@ from beacond.wire import Codec, DecodeError, EncodeError, Keyring
 
 log = logging.getLogger("beacond.driver")
 
+TOLD = frozenset({"bad-signature", "unsigned", "wrong-version"})
+"""Another key, none, or another major version: an agent that sees only itself looks well."""
 AFTER_ERROR_S = 1.0
 SUSPENDED_S = 1.0
 """The host slept if its two monotonic clocks drift apart by more than this."""
@@ -93,6 +95,7 @@ class Driver:
         self._started_at = time.time()
         self._slept_s = _slept_s()
         self._buses: dict[Bus, _BusNow] = {}
+        self._refused: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -273,7 +276,7 @@ class Driver:
             try:
                 decoded = self._codec.decode(delivery.data)
             except DecodeError as error:
-                self._counters.dropped(error.reason)
+                self._refuse(bus, error.reason)
                 continue
             self._count_skipped()
             if decoded is None:
@@ -289,8 +292,11 @@ class Driver:
         self._arm()
 
     def state_changed(self, bus: Bus, state: BusState, reason: str) -> None:
-        self._buses[bus] = _BusNow(state, time.time(), reason)
+        known = self._buses[bus]
         up, can_publish = state is not BusState.DOWN, state is BusState.UP
+        # Down for another reason than before is no other state.
+        same = up == (known.state is not BusState.DOWN)
+        self._buses[bus] = _BusNow(state, known.since if same else time.time(), reason)
         self._do(
             self._core.bus_changed(
                 bus.url, up=up, can_publish=can_publish, reason=reason, now=self._now()
@@ -299,6 +305,7 @@ class Driver:
 
     def set_keyring(self, keyring: Keyring | None) -> None:
         """Sign and verify with these keys from now on."""
+        self._refused.clear()
         before = self._codec.keyring
         self._codec.keyring = keyring
         if (before and before.signing_id) != (keyring and keyring.signing_id):
@@ -337,6 +344,13 @@ class Driver:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # ---- inside
+
+    def _refuse(self, bus: Bus, reason: str) -> None:
+        """Count it; what keeps whole agents from hearing each other is told too, once."""
+        self._counters.dropped(reason)
+        if reason in TOLD and reason not in self._refused:
+            self._refused.add(reason)
+            log.warning("messages refused", extra={"bus": bus.url, "reason": reason})
 
     def _count_skipped(self) -> None:
         """Single records of a sync that could not be read."""

@@ -141,17 +141,26 @@ def _problem(answer: Answer, reason: str) -> str:
         problem = {}
     title = str(problem.get("title") or reason)
     detail = str(problem.get("detail") or "")
-    lines = [": ".join(part for part in (title, detail) if part)]
     errors = problem.get("errors")
-    for error in errors[:ERRORS_SHOWN_MAX] if isinstance(errors, list) else ():
-        if isinstance(error, dict):
-            lines.append(f"  {error.get('field', '')}: {error.get('message', '')}")
-    return "\n".join(map(clean, lines))
+    shown = [
+        f"{error.get('field') or 'it'}: {error.get('message', '')}"
+        for error in (errors[:ERRORS_SHOWN_MAX] if isinstance(errors, list) else ())
+        if isinstance(error, dict)
+    ]
+    if detail == "; ".join(shown):
+        # Our agent's detail is the errors in one line: nothing is told twice.
+        detail, shown = (detail, []) if len(shown) == 1 else ("", shown)
+    first = ": ".join(part for part in (title, detail) if part)
+    return "\n".join(map(clean, [first, *(f"  {each}" for each in shown)]))
 
 
 def clean(text: str) -> str:
     """Text from elsewhere, without what a terminal would act on."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def host_port(address: str, port: object) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _why(error: Exception) -> str:

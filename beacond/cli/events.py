@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from beacond.cli.client import Client, clean
+from beacond.cli.client import Client, clean, host_port
 from beacond.cli.options import agent_option, json_option
 
 
@@ -53,9 +53,9 @@ def line(event: dict[str, Any]) -> str:
     words = [event["time"], event["kind"]]
     instance, agent = event.get("instance"), event.get("agent")
     if instance is not None:
-        where = ",".join(instance["addresses"])
+        where = ",".join(host_port(each, instance["port"]) for each in instance["addresses"])
         words += [instance["service"], f"{instance['id']}@{instance['node']}"]
-        words += [f"{where}:{instance['port']}", instance["status"], instance["mode"]]
+        words += [where, instance["status"], instance["mode"]]
     elif agent is not None:
         words += [agent["node"], agent["state"]]
     words += event.get("nodes", [])

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from beacond.cli.client import Answer, Client, segment
+from beacond.cli.client import Answer, Client, host_port, segment
 from beacond.cli.options import agent_option, json_option
 
 SERVICES = ("name", "instances", "passing", "tags", "zones")
@@ -57,8 +57,6 @@ def service_rows(found: Any) -> list[Sequence[Any]]:
 
 
 def instance_rows(found: Any) -> list[Sequence[Any]]:
-    from beacond.cli.tables import host_port
-
     return [
         _row({**each, "address": host_port(each["address"], each["port"])}, INSTANCES)
         for each in found["instances"]

@@ -65,10 +65,6 @@ def text(value: Any) -> str:
             return clean(str(value))
 
 
-def host_port(address: str, port: object) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 def _cell(value: Any) -> Text:
     word = text(value)
     return Text(word, style=_STYLES.get(word, ""))

@@ -14,6 +14,8 @@ from beacond.dns.records import Rcode
 from beacond.dns.recursors import Recursors, parse_recursor
 from beacond.dns.zone import parse_domain
 
+NOT_A_QUERY = "dns-not-a-query"
+"""The metrics' reason of a packet that must not be answered."""
 UDP_BATCH_MAX = 64
 """Packets answered before other work gets its turn."""
 UDP_QUERY_OCTETS_MAX = 4096
@@ -47,9 +49,12 @@ class DnsConfig:
 
 
 class DnsMetrics(Protocol):
-    """What is told of each answer; `beacond.metrics.Metrics` is one."""
+    """What is told of each answer, and of each packet that gets none; `beacond.metrics.Metrics`
+    is one."""
 
     def dns_query(self, qtype: str, rcode: str) -> None: ...
+
+    def dropped(self, reason: str) -> None: ...
 
 
 class DnsServer:
@@ -124,6 +129,8 @@ class DnsServer:
                 self._spawn_forward(udp, packet, origin, reply.query)
             elif reply is not None:
                 udp.send(reply, origin)
+            else:
+                self._metrics.dropped(NOT_A_QUERY)
 
     def _spawn_forward(self, udp: "_UdpSocket", packet: bytes, origin: Any, query: Query) -> None:
         async def forward() -> None:
@@ -178,6 +185,7 @@ class DnsServer:
             if isinstance(reply, Forward):
                 reply = await self._forward(packet, reply.query, tcp=True)
             if reply is None:
+                self._metrics.dropped(NOT_A_QUERY)
                 return
             writer.write(len(reply).to_bytes(2, "big") + reply)
             async with asyncio.timeout(TCP_IDLE_S):
@@ -270,7 +278,11 @@ def _bind(family: int, kind: int, address: tuple[object, ...]) -> socket.socket:
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_OCTETS)
             sock.bind(address)
-    except OSError:
+    except OSError as error:
         sock.close()
-        raise
+        protocol = "TCP" if kind == socket.SOCK_STREAM else "UDP"
+        raise OSError(
+            error.errno,
+            f"can't listen on {address[0]} port {address[1]}, {protocol}: {error.strerror}",
+        ) from None
     return sock

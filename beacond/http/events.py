@@ -106,19 +106,24 @@ class EventRoutes:
         form: Format,
     ) -> None:
         """Until the reader is gone or too far behind, or the server stops."""
+        now = asyncio.get_running_loop().time
+        keep_alive_at = now() + KEEP_ALIVE_S
         while not self._streams.stopping:
             task = self._streams.start(_next(live))
             try:
                 # The task outlives a keep-alive: cancelling it could lose an event.
-                while not (await asyncio.wait((task,), timeout=KEEP_ALIVE_S))[0]:
+                while not (await asyncio.wait((task,), timeout=max(0.0, keep_alive_at - now())))[0]:
                     await writer.send(form.keep_alive)
+                    keep_alive_at = now() + KEEP_ALIVE_S
             finally:
                 task.cancel()
             event = None if task.cancelled() else task.result()
             if event is None:
                 return
+            # What this reader did not ask for does not tell it that the stream lives.
             if event.seq > last_seq and wanted.matches(event):
                 await writer.send(self._framed(event, form))
+                keep_alive_at = now() + KEEP_ALIVE_S
 
     def _page(self, wanted: Wanted, since: str) -> web.Response:
         """The oldest events after `since`; without one, or where it can't be told from there, the

@@ -20,7 +20,7 @@ BODY_TIMEOUT_S = 10.0
 PARAMETERS_MAX = 64
 """Of one request: what is asked for is matched against every instance."""
 
-_DIGITS = re.compile(r"[0-9]{1,16}")
+_DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 async def read_json(request: web.Request) -> object:

@@ -1,6 +1,7 @@
 """The HTTP shell: listens, answers, and stops without cutting anyone off."""
 
 import logging
+from collections.abc import Callable
 from random import Random
 
 from aiohttp import web
@@ -109,7 +110,7 @@ class HttpServer:
             handler_cancellation=True,
             keepalive_timeout=KEEPALIVE_S,
             shutdown_timeout=CUT_S,
-            logger=_protocol_log(),
+            logger=_protocol_log(self._metrics.dropped),
         )
         await runner.setup()
         return runner
@@ -120,16 +121,25 @@ class HttpServer:
 
 
 class _WithoutCallersFaults(logging.Filter):
-    """Drops what aiohttp logs about broken requests: anyone could fill the log with those, and
+    """Counts broken requests instead of logging them: anyone could fill the log with those, and
     each was answered 400."""
+
+    def __init__(self, count: Callable[[str], None]) -> None:
+        super().__init__()
+        self._count = count
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError | RequestPayloadError)
+        if not isinstance(error, HttpProcessingError | RequestPayloadError):
+            return record.levelno >= log.getEffectiveLevel()
+        self._count("http-malformed")
+        return False
 
 
-def _protocol_log() -> logging.Logger:
-    protocol_log = logging.getLogger("beacond.http.protocol")
-    if not any(isinstance(each, _WithoutCallersFaults) for each in protocol_log.filters):
-        protocol_log.addFilter(_WithoutCallersFaults())
+def _protocol_log(count: Callable[[str], None]) -> logging.Logger:
+    """What aiohttp tells of connections, for one server: its filter counts for that one."""
+    # Some of them are told at DEBUG, and all are to be counted.
+    protocol_log = logging.Logger("beacond.http.protocol", logging.DEBUG)
+    protocol_log.parent = log
+    protocol_log.addFilter(_WithoutCallersFaults(count))
     return protocol_log

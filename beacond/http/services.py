@@ -7,7 +7,7 @@ from random import Random
 
 from aiohttp import web
 
-from beacond.core.view import INDEX_MAX, InstanceView, Selection, select
+from beacond.core.view import InstanceView, Selection, select
 from beacond.driver import Driver
 from beacond.http import render
 from beacond.http.problems import HttpProblem
@@ -18,6 +18,8 @@ from beacond.http.waits import Waits
 WAIT_DEFAULT_S = 300.0
 WAIT_MAX_S = 600.0
 LIMIT_MAX = 100_000
+INDEX_ASKED_MAX = 2**64 - 1
+"""Above any of ours, and then answered at once: what another system's client may still hold."""
 BLOCKED_ROUTE = "/v1/services/{name}?index"
 """The metrics' route of what really waited, whose duration says nothing of us."""
 
@@ -131,7 +133,7 @@ def _read_lookup(request: web.Request) -> _Lookup:
     asked = _Lookup(
         selection=_read_selection(query),
         limit=query.integer("limit", 1, LIMIT_MAX),
-        index=query.integer("index", 0, INDEX_MAX),
+        index=query.integer("index", 0, INDEX_ASKED_MAX),
         wait_s=query.duration("wait", default_s=WAIT_DEFAULT_S, most_s=WAIT_MAX_S),
     )
     query.finish()

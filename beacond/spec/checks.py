@@ -115,7 +115,7 @@ def _problems(table: CheckTable, field: str, *, allow_exec: bool) -> list[Proble
                 Problem(
                     f"{field}.type",
                     "exec checks are accepted only from a file in services_dir, "
-                    "and where the config allows them",
+                    "and only with allow_exec = true in the config",
                 )
             ]
         case ExecCheck() if not table.command[0]:

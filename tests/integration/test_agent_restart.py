@@ -187,6 +187,8 @@ def test_with_keys_what_is_unsigned_is_dropped_and_counted(tmp_path, rabbitmq: R
         until(lambda: agents["checks"].instances("signed"))
         until(lambda: _dropped(agents["checks"], "unsigned") > 0)
         assert agents["checks"].instances("unsigned") == []
+        (told,) = agents["checks"].logged("messages refused")
+        assert told["reason"] == "unsigned"
     finally:
         for agent in agents.values():
             agent.stop()

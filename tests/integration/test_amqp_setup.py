@@ -9,6 +9,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
+from beacond.bus.amqp_session import MESSAGE_BYTES_MAX
 from beacond.bus.base import BusConfigError, BusState
 from beacond.bus.url import open_bus
 from tests.support.amqp import running
@@ -69,6 +70,19 @@ async def test_messages_are_transient_and_pings_stay_inside(rabbitmq: RabbitMQ) 
                     break
         assert kinds == {"message": 1, "ping": 1}
         assert heard.bodies == [b"news"]
+
+
+async def test_a_message_too_long_is_handed_on_cut_to_be_refused_and_counted(
+    rabbitmq: RabbitMQ,
+) -> None:
+    async with (
+        running(rabbitmq.url(), fleet="longwinded") as (_, heard),
+        await aio_pika.connect(rabbitmq.url()) as admin,
+    ):
+        await heard.reaches(BusState.UP)
+        exchange = await (await admin.channel()).get_exchange("bcn.longwinded")
+        await exchange.publish(aio_pika.Message(bytes(3 * MESSAGE_BYTES_MAX)), "all")
+        await heard.hears(bytes(MESSAGE_BYTES_MAX + 1))
 
 
 async def test_the_least_permissions_suffice_where_the_exchange_was_made_before(

@@ -142,11 +142,25 @@ async def test_burst_larger_than_a_batch_is_answered_whole() -> None:
 
 
 async def test_garbage_is_dropped_and_the_next_query_answered() -> None:
-    async with running(made(fleet())) as address:
+    tally = Tally()
+    async with running(made(fleet(), tally=tally)) as address:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             for junk in (b"", b"x", b"\0\0\x80", bytes(9000)):
                 client.sendto(junk, address)
         assert (await udp(address)).rcode() == dns.rcode.NOERROR
+    # The last has an id, and so gets an answer.
+    assert tally.drops == {server.NOT_A_QUERY: 3}
+
+
+async def test_what_is_dropped_over_tcp_is_counted() -> None:
+    tally = Tally()
+    async with running(made(fleet(), tally=tally)) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"\0\3\0\0\x80")
+        async with asyncio.timeout(TIMEOUT_S):
+            assert await reader.read() == b""
+        writer.close()
+    assert tally.drops == {server.NOT_A_QUERY: 1}
 
 
 async def test_answers_are_counted() -> None:
@@ -230,7 +244,7 @@ async def test_port_in_use_is_an_error_and_leaves_nothing_open(kind: int) -> Non
         if kind == socket.SOCK_STREAM:
             taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match=f"127.0.0.1 port {port}, (TCP|UDP): .*in use"):
             await one.start("127.0.0.1", port)
     async with running(one, port=port) as address:
         assert address == ("127.0.0.1", port)

@@ -198,4 +198,8 @@ async def test_what_is_not_http_is_400_and_does_not_fill_the_log(
             caplog.clear()
             assert b" 400 " in (await say(agent, request_)).split(b"\r\n")[0]
         assert not caplog.records
+        _, metrics = await agent.call("GET", "/metrics")
+        refused = b'beacond_dropped_total{reason="http-malformed"}'
+        counted = b'status="400"' in metrics
+        assert refused in metrics or counted, "counted by neither"
         assert (await agent.call("GET", "/healthz"))[0] == 200

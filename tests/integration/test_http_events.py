@@ -194,6 +194,28 @@ async def test_quiet_stream_says_that_it_lives(monkeypatch: pytest.MonkeyPatch) 
             assert await response.content.readline() == b"\n"
 
 
+async def test_events_of_others_do_not_stand_for_a_sign_of_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "KEEP_ALIVE_S", 0.2)
+    async with http_agent() as agent:
+
+        async def chatter() -> None:
+            for port in range(1, 65536):
+                await agent.register("busy", service="busy", port=port)
+
+        async with stream(agent, "?service=quiet") as reader:
+            await reader.next()
+            noise = asyncio.create_task(chatter())
+            try:
+                async with asyncio.timeout(10):
+                    assert (await reader.response.content.readline()).startswith(b":")
+                assert not noise.done()
+            finally:
+                noise.cancel()
+                await asyncio.wait((noise,))
+
+
 async def test_lines_of_json_carry_the_same() -> None:
     async with (
         http_agent() as agent,

@@ -80,6 +80,10 @@ class Tally:
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.drops: Counter[str] = Counter()
 
     def dns_query(self, qtype: str, rcode: str) -> None:
         self.counts[qtype, rcode] += 1
+
+    def dropped(self, reason: str) -> None:
+        self.drops[reason] += 1

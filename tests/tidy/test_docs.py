@@ -89,7 +89,7 @@ def beacond_in(words: list[str]) -> int | None:
 def usage_problem(arguments: list[str]) -> str | None:
     """What click would say of the words, without their values being looked at or anything run."""
     command: click.Command = cli
-    context = click.Context(cli, info_name="beacond")
+    context = click.Context(cli, info_name="beacond", **cli.context_settings)
     while isinstance(command, click.Group):
         if not arguments or arguments[0].startswith("-"):
             break

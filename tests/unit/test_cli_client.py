@@ -55,6 +55,18 @@ def test_a_refusal_is_told_with_its_detail_and_each_field(canned):
     ]
 
 
+@pytest.mark.parametrize("fields", [["port"], ["port", "tags[0]"]])
+def test_what_is_wrong_with_a_field_is_told_once(fields, canned):
+    errors = [{"field": field, "message": f"no good {field}"} for field in fields]
+    detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors)
+    canned.status = 422
+    canned.body = json.dumps({"title": "No", "detail": detail, "errors": errors}).encode()
+    with pytest.raises(Refused) as caught:
+        Client(canned.url).get("/v1/x")
+    assert all(caught.value.message.count(f"no good {field}") == 1 for field in fields)
+    assert len(caught.value.message.splitlines()) == (1 if len(fields) == 1 else 3)
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"errors": 1}', b'"text"'])
 def test_a_refusal_without_details_is_told_by_its_reason(body, canned):
     canned.status, canned.body = 503, body

@@ -35,7 +35,7 @@ def beacond(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 
 def commands() -> dict[str, click.Command]:
-    context = click.Context(cli.cli)
+    context = click.Context(cli.cli, **cli.cli.context_settings)
     found = {name: cli.cli.get_command(context, name) for name in cli.COMMANDS}
     return {name: command for name, command in found.items() if command is not None}
 

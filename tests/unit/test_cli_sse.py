@@ -7,6 +7,7 @@ import pytest
 from beacond.cli import sse
 from beacond.cli.client import Client
 from beacond.cli.errors import Refused, Unreachable
+from beacond.cli.events import line
 from beacond.cli.sse import Message
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -120,3 +121,17 @@ def test_a_dead_connection_is_found_by_its_silence(monkeypatch):
         thread.join()
         for connection in held:
             connection.close()
+
+
+def test_an_event_shows_every_address_with_its_port():
+    instance = {
+        "service": "web",
+        "id": "w1",
+        "node": "n1",
+        "addresses": ["10.0.0.1", "2001:db8::1"],
+        "port": 80,
+        "status": "passing",
+        "mode": "normal",
+    }
+    shown = line({"time": "T", "kind": "instance.started", "instance": instance})
+    assert "10.0.0.1:80,[2001:db8::1]:80" in shown

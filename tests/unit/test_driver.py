@@ -6,7 +6,7 @@ import pytest
 import uvloop
 
 from beacond import driver as driver_module
-from beacond.bus.base import Delivery
+from beacond.bus.base import BusState, Delivery
 from beacond.core.local import NotPersisted, OwnedElsewhere
 from beacond.core.model import Check, CheckType, InstanceSpec, Mode, Status
 from beacond.core.node import Node
@@ -74,6 +74,24 @@ async def test_garbage_from_the_bus_is_counted_and_changes_nothing():
         _, metrics = await agent.call("GET", "/metrics")
         assert b"beacond_dropped_total{" in metrics
         assert agent.driver.view.index == index
+
+
+async def test_a_bus_is_down_since_it_went_down_not_since_the_last_attempt():
+    async with http_agent() as agent:
+        bus = next(iter(agent.driver._buses))
+
+        def shown() -> tuple[str, float]:
+            status = agent.driver.status().bus[0]
+            return status.state, status.since
+
+        agent.driver.state_changed(bus, BusState.DOWN, "closed")
+        state, since = shown()
+        assert state == "down"
+        agent.driver.state_changed(bus, BusState.DOWN, "refused")
+        assert shown() == ("down", since)
+        assert agent.driver.status().bus[0].reason == "refused"
+        agent.driver.state_changed(bus, BusState.UP, "")
+        assert shown()[1] > since
 
 
 async def test_a_ttl_that_runs_out_is_acted_on_without_anybody_asking():
