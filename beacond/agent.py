@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import fields
 from functools import partial
 
 import uvloop
@@ -16,7 +15,7 @@ import uvloop
 from beacond import __version__, journal, logs, sdnotify
 from beacond.bus.base import Bus, BusConfigError
 from beacond.bus.url import open_bus
-from beacond.config import Config, ConfigError
+from beacond.config import SETTINGS, Config, ConfigError
 from beacond.config.addresses import advertised
 from beacond.core.local import NotPersisted
 from beacond.core.names import is_loopback
@@ -42,7 +41,7 @@ SNAPSHOT_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 HTTP_DRAIN_S = 5.0
 GOODBYE_S = 2.0
-RELOADABLE = frozenset({"log_level", "log_format", "keys_file", "file", "notes"})
+RELOADABLE = frozenset({"log_level", "log_format", "keys_file"})
 """Settings that take effect at SIGHUP; the others at the next start."""
 
 Reload = Callable[[], Config]
@@ -239,9 +238,10 @@ class Agent:
         self.driver.set_keyring(keyring)
         logs.set_up(config.log_level, config.log_format)
         late = [
-            f.name
-            for f in fields(Config)
-            if f.name not in RELOADABLE and getattr(config, f.name) != getattr(self.config, f.name)
+            setting.key
+            for setting in SETTINGS
+            if setting.key not in RELOADABLE
+            and getattr(config, setting.target) != getattr(self.config, setting.target)
         ]
         if self._files is not None:
             await self._files.reload()

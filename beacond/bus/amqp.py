@@ -243,6 +243,7 @@ class AmqpBus:
         if (state, reason) == (self._state, self._reason):
             return
         self._state, self._reason = state, reason
-        log.info("bus state", extra={"bus": self.url, "state": state.value, "reason": reason})
+        level = logging.INFO if state is BusState.UP else logging.WARNING
+        log.log(level, "bus state", extra={"bus": self.url, "state": state.value, "reason": reason})
         if self._sink is not None:
             self._sink.state_changed(self, state, reason)

@@ -60,7 +60,7 @@ def agent(file: Path | None, **flags: object) -> int:
     return main(config, reload)
 
 
-@click.command("check-config")
+@click.command("check-config", short_help="Tell what is wrong with a configuration file.")
 @click.argument("file", type=click.Path(path_type=Path))
 def check_config(file: Path) -> None:
     """Tell what is wrong with the configuration in FILE, with line and key."""

@@ -9,7 +9,7 @@ from beacond.cli.client import Client, clean, host_port
 from beacond.cli.options import agent_option, json_option
 
 
-@click.command()
+@click.command(short_help="Print the events so far, or follow them.")
 @click.option("--follow", "-f", is_flag=True, help="Stay, and print what happens.")
 @click.option("--since", metavar="ID", help="Only what came after the event ID.")
 @click.option("--service", metavar="S", help="Only what is about service S.")

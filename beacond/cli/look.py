@@ -64,8 +64,10 @@ def instance_rows(found: Any) -> list[Sequence[Any]]:
 
 
 def _status_rows(found: Any) -> list[Sequence[Any]]:
+    from beacond.spec.durations import format_duration
+
     rows: list[Sequence[Any]] = []
-    for key, value in found.items():
+    for key, value in {**found, "uptime": format_duration(found["uptime"])}.items():
         several = isinstance(value, list) and value and isinstance(value[0], dict)
         rows += [(key, each) for each in value] if several else [(key, value)]
     return rows

@@ -8,7 +8,7 @@ from beacond.cli.options import agent_option
 _FOR = click.option("--for", "lasts", metavar="DURATION", help="How long, at most 24h.")
 
 
-@click.command()
+@click.command(short_help="Answer this host only where nothing else is.")
 @click.argument("instance_id", metavar="[ID]", required=False)
 @_FOR
 @agent_option
@@ -20,7 +20,7 @@ def drain(client: Client, instance_id: str | None, lasts: str | None) -> None:
     _set_mode(client, instance_id, {"mode": "draining", "for": lasts})
 
 
-@click.command()
+@click.command(short_help="Never answer this host, for a while.")
 @click.argument("switch", type=click.Choice(["on", "off"]), metavar="on|off")
 @click.argument("instance_id", metavar="[ID]", required=False)
 @_FOR
@@ -39,7 +39,7 @@ def maintenance(
     _set_mode(client, instance_id, {"mode": mode, "for": lasts, "reason": reason})
 
 
-@click.command()
+@click.command(short_help="Say goodbye for good, and stop the agent.")
 @agent_option
 def leave(client: Client) -> None:
     """Say goodbye for good: the agent stops, and others forget this host at once."""

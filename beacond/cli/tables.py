@@ -60,7 +60,8 @@ def text(value: Any) -> str:
         case list():
             return ",".join(map(text, value)) or "-"
         case dict():
-            return " ".join(f"{key}={text(each)}" for key, each in value.items()) or "-"
+            said = ((key, each) for key, each in value.items() if each not in (None, "", []))
+            return " ".join(f"{key}={text(each)}" for key, each in said) or "-"
         case _:
             return clean(str(value))
 

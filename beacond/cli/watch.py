@@ -16,7 +16,7 @@ REDRAW_S = 0.25
 """At most so often, however much happens."""
 
 
-@click.command()
+@click.command(short_help="Show a table that stays current.")
 @click.argument("name", metavar="[NAME]", required=False)
 @json_option
 @agent_option
@@ -109,15 +109,16 @@ def _print(look: _Look, answer: Answer) -> None:
 
 
 def _live(look: _Look, first: Answer) -> None:
+    from rich.console import Group
     from rich.live import Live
+    from rich.text import Text
 
     from beacond.cli import tables
 
     with Live(console=tables.console(), auto_refresh=False) as live:
 
         def draw(answer: Answer) -> None:
-            drawn = tables.table(*look.rows(answer))
-            drawn.caption = look.trouble or None
-            live.update(drawn, refresh=True)
+            trouble = [Text(look.trouble, style="yellow")] if look.trouble else []
+            live.update(Group(tables.table(*look.rows(answer)), *trouble), refresh=True)
 
         look.each_change(first, draw)

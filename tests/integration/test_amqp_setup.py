@@ -13,7 +13,7 @@ from beacond.bus.amqp_session import MESSAGE_BYTES_MAX
 from beacond.bus.base import BusConfigError, BusState
 from beacond.bus.url import open_bus
 from tests.support.amqp import running
-from tests.support.rabbitmq import RabbitMQ, hash_password, make_certificates
+from tests.support.rabbitmq import RabbitMQ, RabbitMQError, make_certificates
 
 pytestmark = pytest.mark.broker
 
@@ -157,6 +157,7 @@ async def test_a_wrong_password_is_said_and_no_password_is_shown(
     assert "wr0ng-s3cret" not in shown
     (record,) = [record for record in caplog.records if record.name == "beacond.bus"]
     assert (record.message, record.__dict__["state"]) == ("bus state", "down")
+    assert record.levelno == logging.WARNING
 
 
 async def test_an_unknown_vhost_is_named(rabbitmq: RabbitMQ) -> None:
@@ -219,14 +220,14 @@ def test_unusable_tls_files_are_a_config_error(tmp_path: Path) -> None:
         open_bus(f"amqps://u:p@h/?cafile={missing}", fleet="f", node="n", incarnation=1)
 
 
-async def test_the_shipped_definitions_make_a_broker_ready(tmp_path: Path) -> None:
-    """As docs/rabbitmq.md says: put a password's hash in, import, run."""
-    definitions = json.loads(DEFINITIONS.read_text())
-    assert definitions["users"][0]["password_hash"].startswith("REPLACE-ME")
-    ready = tmp_path / "definitions.json"
-    definitions["users"][0]["password_hash"] = hash_password(PASSWORD)
-    ready.write_text(json.dumps(definitions))
-    async with RabbitMQ(definitions=ready) as broker:
+async def test_the_shipped_definitions_make_a_broker_ready() -> None:
+    """As docs/rabbitmq.md says: import, give the user a password, run."""
+    async with RabbitMQ() as broker:
+        await broker.rabbitmqctl("import_definitions", str(DEFINITIONS))
+        for password in (PASSWORD, ""):
+            with pytest.raises(RabbitMQError):
+                await broker.rabbitmqctl("authenticate_user", "beacond", password)
+        await broker.rabbitmqctl("change_password", "beacond", PASSWORD)
         url = broker.url(password=PASSWORD, vhost="beacond")
         async with running(url, fleet="default") as (bus, heard):
             await heard.reaches(BusState.UP)

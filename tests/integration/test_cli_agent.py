@@ -52,10 +52,10 @@ def test_a_data_folder_that_cannot_be_written_is_status_1_and_one_line(tmp_path)
 
 def test_sighup_takes_over_what_can_change_and_names_what_has_to_wait(agent, config):
     assert agent.url
-    config.write_text('zone = "south"\nlog_level = "debug"\n')
+    config.write_text('zone = "south"\ndrain = "1s"\nlog_level = "debug"\n')
     agent.process.send_signal(signal.SIGHUP)
     (late,) = until(lambda: agent.logged("settings wait for the next start"))
-    assert late["keys"] == "zone"
+    assert late["keys"].split() == ["zone", "drain"]
     assert len(agent.logged("reloaded", "beacond.agent")) == 1
     assert agent.json("status")["zone"] == "north"
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -83,6 +84,8 @@ def test_agents_and_status_tell_of_the_agent(agent):
     status = dict(row for row in rows(agent.beacond("status").stdout) if len(row) == 2)
     assert status["node"] == "test"
     assert status["bus"].startswith("url=local:// ")
+    assert status["mode"] == "mode=normal"
+    assert re.fullmatch(r"\d+s", status["uptime"])
     assert agent.json("status")["node"] == "test"
 
 
@@ -221,6 +224,28 @@ def test_a_watch_on_a_terminal_is_redrawn_in_place(agent, web):
     assert process.stderr is not None
     assert process.stderr.read().strip() == b""
     process.stderr.close()
+
+
+def test_a_watch_whose_agent_is_gone_says_so_on_one_line_below_the_table(tmp_path):
+    agent = AgentProcess(tmp_path)
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [*BEACOND, "watch"],
+        stdout=theirs,
+        env=environment(BEACOND_AGENT=agent.url, TERM="xterm", COLUMNS="200"),
+    )
+    os.close(theirs)
+    with closing(os.fdopen(ours, "rb", buffering=0)) as terminal:
+        seen = terminal.read(4096)
+        agent.beacond("register", "late", "--port", "1")
+        while b"late" not in seen:
+            seen += terminal.read(4096)
+        url = agent.url
+        assert agent.stop() == 0
+        while f"no agent answers at {url} (connection refused): start one".encode() not in seen:
+            seen += terminal.read(4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
 
 
 def test_leaving_stops_the_agent(tmp_path):

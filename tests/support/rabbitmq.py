@@ -74,19 +74,14 @@ def free_port() -> int:
 
 
 class RabbitMQ:
-    """One server. `async with RabbitMQ() as broker:` starts it and ends it with its folder.
+    """One server. `async with RabbitMQ() as broker:` starts it and ends it with its folder."""
 
-    `definitions` is a file imported at start (users, vhosts, exchanges); with it the default user
-    is not made by the server, as in production.
-    """
-
-    def __init__(self, *, tls: TlsFiles | None = None, definitions: Path | None = None) -> None:
+    def __init__(self, *, tls: TlsFiles | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bcn-mq-"))
         self.password = secrets.token_hex(8)
         self.port = free_port()
         self.tls_port = free_port() if tls else None
         self._tls = tls
-        self._definitions = definitions
         self._node = f"bcn{secrets.token_hex(4)}@localhost"
         self._epmd_port = free_port()
         self._dist_port = free_port()
@@ -254,11 +249,8 @@ class RabbitMQ:
         yield "log.file = false"
         yield "log.console = true"
         yield "log.console.level = warning"
-        if self._definitions is None:
-            yield f"default_user = {DEFAULT_USER}"
-            yield f"default_pass = {self.password}"
-        else:
-            yield f"load_definitions = {self._definitions}"
+        yield f"default_user = {DEFAULT_USER}"
+        yield f"default_pass = {self.password}"
         if self._tls is not None:
             yield f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}"
             yield f"ssl_options.cacertfile = {self._tls.cafile}"

@@ -49,6 +49,7 @@ def test_help_and_version_need_no_agent(beacond):
     code, out, _ = beacond("--help")
     assert code == 0
     assert all(f"\n  {name} " in out for name in cli.COMMANDS)
+    assert "..." not in out.partition("Commands:")[2], "a summary that is cut off"
     assert beacond("agent", "-h")[0] == 0
 
 
