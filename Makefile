@@ -1,4 +1,4 @@
-# Everything a developer types. It all lands in .venv; only `make test`, and only as root with
+# Everything a developer types. It all lands in .venv and .beacond; only `make test`, and only as root with
 # apt, installs anything else: the servers its tests start (tests/apt.txt).
 #
 #   PYTHON=python3.12 make test     another Python than python3 (3.11 or newer)
@@ -32,7 +32,7 @@ run: venv
 	@echo "  $(BIN)/beacond deregister web-8080"
 	@echo
 	@echo "Ctrl-C here stops the agent. What follows is its log."
-	@exec $(BIN)/beacond agent --bus local:// --http $(HTTP) --dns $(DNS)
+	@exec $(BIN)/beacond agent --bus local:// --http $(HTTP) --dns $(DNS) --data-dir .beacond
 
 test: test-venv
 	@sh .ci/servers.sh tests/apt.txt
@@ -65,7 +65,7 @@ lock: venv
 	$(COMPILE) -c requirements.lock --group test -o requirements-test.lock
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build *.egg-info
+	rm -rf .venv .beacond .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build *.egg-info
 	find beacond tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:

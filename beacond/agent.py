@@ -150,7 +150,8 @@ class Agent:
                 "addresses": " ".join(settings.addresses),
                 "bus": " ".join(bus.url for bus in self._buses),
                 "config": str(self.config.file or "none"),
-                "restored": 0 if past.snapshot is None else len(past.snapshot.records),
+                "restored_registrations": len(past.registrations.instances),
+                "restored_nodes": 0 if past.snapshot is None else len(past.snapshot.records),
             },
         )
         if all(map(is_loopback, settings.addresses)) and any(
@@ -172,7 +173,13 @@ class Agent:
 
     def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         self._parts[name] = asyncio.create_task(
-            supervise(name, run, count_restart=self.metrics.shell_restarted, rng=self._rng),
+            supervise(
+                name,
+                run,
+                count_restart=self.metrics.shell_restarted,
+                failing=self.driver.failing,
+                rng=self._rng,
+            ),
             name=name,
         )
 

@@ -13,7 +13,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from beacond.bus.base import Bus, BusState, Delivery
 from beacond.core.effects import (
@@ -43,7 +42,7 @@ from beacond.core.view import View
 from beacond.doors import Counters, Disk, Targets
 from beacond.readers import Readers
 from beacond.saver import Saver
-from beacond.status import AgentStatus, BusStatus
+from beacond.status import AgentStatus, BusNow
 from beacond.wire import Codec, DecodeError, EncodeError, Keyring
 
 log = logging.getLogger("beacond.driver")
@@ -53,13 +52,6 @@ TOLD = frozenset({"bad-signature", "unsigned", "wrong-version"})
 AFTER_ERROR_S = 1.0
 SUSPENDED_S = 1.0
 """The host slept if its two monotonic clocks drift apart by more than this."""
-
-
-@dataclass(slots=True)
-class _BusNow:
-    state: BusState
-    since: float
-    reason: str
 
 
 class Driver:
@@ -94,7 +86,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._started_at = time.time()
         self._slept_s = _slept_s()
-        self._buses: dict[Bus, _BusNow] = {}
+        self._buses: dict[Bus, BusNow] = {}
         self._refused: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -103,6 +95,8 @@ class Driver:
         self._event_listeners: list[Callable[[Event], None]] = []
         self._readers = Readers(core.view)
         self._goodbye_said = asyncio.Event()
+        self.failing: dict[str, str] = {}
+        """Part of the agent → why it does not work now; kept by who supervises them."""
         self.leave_asked = asyncio.Event()
         """Set by `leave`: somebody wants this agent to say goodbye for good."""
 
@@ -128,12 +122,13 @@ class Driver:
             version=settings.agent_version,
             started_at=self._started_at,
             addresses=settings.addresses,
-            bus=tuple(self._bus_status(bus, known) for bus, known in self._buses.items()),
+            bus=tuple(now.status(bus.url, self.view.sight) for bus, now in self._buses.items()),
             stale_since=self.view.sight.stale_since,
             ready=not not_ready,
             ready_reason=not_ready,
             mode=self._core.registry.host_mode,
             conflict=self._core.conflict,
+            failing=tuple(sorted(self.failing.items())),
             held=self._core.held,
         )
 
@@ -268,7 +263,7 @@ class Driver:
 
     def attach(self, bus: Bus) -> None:
         """Speak and listen on this bus, once it runs."""
-        self._buses[bus] = _BusNow(BusState.DOWN, time.time(), "not connected yet")
+        self._buses[bus] = BusNow(BusState.DOWN, time.time(), "not connected yet")
         bus.spread_reconnects(self._core.reconnect_spread_s())
 
     def received(self, bus: Bus, batch: Sequence[Delivery]) -> None:
@@ -296,7 +291,7 @@ class Driver:
         up, can_publish = state is not BusState.DOWN, state is BusState.UP
         # Down for another reason than before is no other state.
         same = up == (known.state is not BusState.DOWN)
-        self._buses[bus] = _BusNow(state, known.since if same else time.time(), reason)
+        self._buses[bus] = BusNow(state, known.since if same else time.time(), reason)
         self._do(
             self._core.bus_changed(
                 bus.url, up=up, can_publish=can_publish, reason=reason, now=self._now()
@@ -483,15 +478,6 @@ class Driver:
     def _tell_local(self) -> None:
         for listener in self._local_listeners:
             listener()
-
-    def _bus_status(self, bus: Bus, known: _BusNow) -> BusStatus:
-        stale_since = self.view.sight.stale_since
-        state, since = "up", known.since
-        if known.state is BusState.DOWN:
-            state = "down"
-        elif stale_since is not None:
-            state, since = "blind", stale_since
-        return BusStatus(bus.url, state, since, self.view.sight.mute, known.reason)
 
 
 def _slept_s() -> float:

@@ -8,10 +8,12 @@ from beacond.core.view import InstanceView
 log = logging.getLogger("beacond.events")
 
 _LEVELS = {
+    # The bus tells of itself, with more to say.
+    Kind.BUS_UP: logging.DEBUG,
+    Kind.BUS_DOWN: logging.DEBUG,
     Kind.AGENT_CONFLICT: logging.ERROR,
     Kind.VIEW_BLIND: logging.WARNING,
     Kind.VIEW_HELD: logging.WARNING,
-    Kind.BUS_DOWN: logging.WARNING,
 }
 _TOLD_BY_THE_NEXT = (Kind.INSTANCE_REGISTERED, Kind.INSTANCE_DEREGISTERED)
 """`instance.started` or `.stopped` follows where the instance may be used."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from beacond.bus.base import BusState
 from beacond.core.local import ModeState
+from beacond.core.view import Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,25 @@ class BusStatus:
     """Unix seconds."""
     mute: bool
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BusNow:
+    """What a bus last said of itself."""
+
+    state: BusState
+    since: float
+    """Unix seconds."""
+    reason: str
+
+    def status(self, url: str, sight: Sight) -> BusStatus:
+        """With what the agent knows better: a session through which nothing is heard is blind."""
+        state, since = "up", self.since
+        if self.state is BusState.DOWN:
+            state = "down"
+        elif sight.stale_since is not None:
+            state, since = "blind", sight.stale_since
+        return BusStatus(url, state, since, sight.mute, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +56,7 @@ class AgentStatus:
     """The host's."""
     conflict: bool
     """Another agent speaks under our name and won: we answer, and publish nothing."""
+    failing: tuple[tuple[str, str], ...]
+    """(part, reason) of what does not work now and is tried again: a port in use, say."""
     held: tuple[str, ...]
     """Nodes kept although silent, because too many fell silent at once."""

@@ -6,7 +6,7 @@ A TaskGroup alone does the opposite: its first failing child cancels the rest.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 
 log = logging.getLogger("beacond.agent")
 
@@ -21,17 +21,19 @@ async def supervise(
     run: Callable[[], Awaitable[None]],
     *,
     count_restart: Callable[[str], None],
+    failing: MutableMapping[str, str],
     rng: random.Random,
 ) -> None:
     """Run until cancelled or `run` returns; begin again, with jitter, when it fails.
 
     What the environment refuses (OSError) is told in one line, anything else with its traceback.
-    The same cause is told once.
+    The same cause is told once; `failing` holds it, by name, until the next attempt.
     """
     loop = asyncio.get_running_loop()
     delay_s, told = RETRY_MIN_S, ""
     while True:
         started_at = loop.time()
+        failing.pop(name, None)
         try:
             await run()
             return
@@ -43,6 +45,7 @@ async def supervise(
             if repr(error) != told:
                 log.exception("part failed", extra={"part": name})
             told = repr(error)
+        failing[name] = told
         count_restart(name)
         if loop.time() - started_at > STEADY_S:
             delay_s, told = RETRY_MIN_S, ""

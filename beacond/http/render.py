@@ -205,6 +205,7 @@ def status(of: AgentStatus, *, uptime_s: float, counts: Mapping[str, int]) -> Js
         "ready_reason": of.ready_reason,
         "mode": mode(of.mode),
         "conflict": of.conflict,
+        "failing": [{"part": part, "reason": reason} for part, reason in of.failing],
         "held": sorted(of.held),
         "counts": dict(counts),
     }

@@ -95,6 +95,23 @@ def test_a_port_in_use_takes_nothing_else_down_and_is_taken_once_it_is_free(tmp_
             agent.stop()
 
 
+def test_a_part_that_fails_is_named_by_the_status_until_it_works(tmp_path):
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        agent = AgentProcess(tmp_path, "--dns", f"127.0.0.1:{taken.getsockname()[1]}")
+        try:
+            (failing,) = until(lambda: agent.get("/v1/status")["failing"])
+            assert failing["part"] == "dns"
+            assert "in use" in failing["reason"]
+            assert "in use" in agent.beacond("status").stdout
+            taken.close()
+            until(lambda: not agent.get("/v1/status")["failing"])
+            until(lambda: agent.logged("listening", "beacond.dns"))
+        finally:
+            agent.stop()
+
+
 def test_an_agent_without_its_bus_starts_serves_and_says_that_it_is_blind(tmp_path, dead_bus):
     agent = AgentProcess(tmp_path, "--bus", dead_bus, "--advertise", "127.0.0.1")
     try:

@@ -29,7 +29,7 @@ DOORS: dict[str, frozenset[str]] = {
     "saver": CORE_TYPES | {"doors"},
     "doors": CORE_TYPES,
     "readers": CORE_TYPES,
-    "status": CORE_TYPES,
+    "status": CORE_TYPES | {"bus.base"},
     "disk": frozenset({"core", "wire", "driver", "store"}),
     "http": SHELL,
     "dns": SHELL,

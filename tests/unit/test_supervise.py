@@ -23,6 +23,7 @@ class Part:
         self.failures = list(failures)
         self.running = asyncio.Event()
         self.restarts: list[str] = []
+        self.failing: dict[str, str] = {}
 
     async def run(self) -> None:
         if self.failures:
@@ -32,7 +33,13 @@ class Part:
 
     def supervised(self) -> asyncio.Task[None]:
         return asyncio.create_task(
-            supervise("part", self.run, count_restart=self.restarts.append, rng=random.Random(1))
+            supervise(
+                "part",
+                self.run,
+                count_restart=self.restarts.append,
+                failing=self.failing,
+                rng=random.Random(1),
+            )
         )
 
 
@@ -48,6 +55,7 @@ async def test_a_failing_part_is_begun_again_and_counted():
     async with asyncio.timeout(5):
         await part.running.wait()
     assert part.restarts == ["part", "part"]
+    assert part.failing == {}
     await cancelled(task)
 
 
@@ -78,5 +86,5 @@ async def test_a_part_that_returns_is_not_begun_again():
     async def run() -> None:
         runs.append(1)
 
-    await supervise("once", run, count_restart=runs.append, rng=random.Random(1))
+    await supervise("once", run, count_restart=runs.append, failing={}, rng=random.Random(1))
     assert runs == [1]
