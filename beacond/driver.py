@@ -422,11 +422,10 @@ class Driver:
     def _tick(self) -> None:
         self._timer = None
         now = self._now()
-        slept_s = _slept_s()
-        if slept_s - self._slept_s > SUSPENDED_S:
-            self._perform(self._core.suspended(now))
-        self._slept_s = slept_s
+        before_s, self._slept_s = self._slept_s, _slept_s()
         try:
+            if self._slept_s - before_s > SUSPENDED_S:
+                self._perform(self._core.suspended(now))
             self._do(self._core.tick(now))
         finally:
             # A bug in the core must not silence this host: the loop tells of it, time goes on.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from beacond.core.entry import Entry, Source, share_of
 from beacond.core.events import Kind
-from beacond.core.leases import DueHeap, LeaseClock, SendStamps
+from beacond.core.leases import NEVER, DueHeap, LeaseClock, SendStamps
 from beacond.core.messages import Envelope, Goodbye, Heartbeat, SyncEntry
 from beacond.core.model import AgentState, Mode, Record
 from beacond.core.story import tell
@@ -233,7 +233,7 @@ class Catalog:
         entry.record, entry.mode = record, record.body.mode
         entry.incarnation, entry.boot_id = record.incarnation, record.boot_id
         entry.state, entry.leased, entry.last_heard_at = AgentState.ALIVE, True, now
-        entry.suspect_at = entry.expires_at = float("inf")
+        entry.suspect_at = entry.expires_at = NEVER
         entry.ttl_s = ttl_s
         self._show(entry)
         if joined:

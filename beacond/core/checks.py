@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from beacond.core.leases import NEVER
 from beacond.core.local import CheckState
 from beacond.core.model import Check, CheckType, Status
 
@@ -67,7 +68,7 @@ class CheckRun:
 
     @property
     def deadline(self) -> float:
-        ttl_ends_at = float("inf") if self._ttl_ends_at is None else self._ttl_ends_at
+        ttl_ends_at = NEVER if self._ttl_ends_at is None else self._ttl_ends_at
         return min(ttl_ends_at, self._deregister_at)
 
     def postpone(self, seconds: float) -> None:
@@ -83,7 +84,7 @@ class CheckRun:
     @property
     def _deregister_at(self) -> float:
         if self._critical_at is None or self.check.deregister_after_s is None:
-            return float("inf")
+            return NEVER
         return self._critical_at + self.check.deregister_after_s
 
     def _note(self, output: str, wall: float) -> None:

@@ -11,12 +11,12 @@ from beacond.core.catalog import Catalog
 from beacond.core.effects import Publish, SaveIncarnation
 from beacond.core.events import Kind
 from beacond.core.messages import Envelope, Goodbye, Heartbeat, Message, Superseded
+from beacond.core.model import INCARNATION_MAX
 from beacond.core.outbox import Outbox
 from beacond.core.settings import Settings
 from beacond.core.tables import Tables
 from beacond.core.voice import Voice
 
-INCARNATION_MAX = 2**33 - 1
 INDEX_PER_INCARNATION = 2**20
 """Changes between two starts that keep the index growing; one incarnation is about a second."""
 BOOT_ID_MAX = b"\xff" * 16

@@ -9,6 +9,9 @@ expire while we are blind, however late we notice that we are.
 import heapq
 from dataclasses import dataclass
 
+NEVER = float("inf")
+"""The moment of what is not due; also the end of our own node's lease."""
+
 
 class LeaseClock:
     """Seconds of proven hearing. All `now` and `moment` are this host's monotonic seconds."""
@@ -102,7 +105,7 @@ class DueHeap:
     @property
     def next_due(self) -> float:
         """When to call `pop` next; it may turn out to be for nothing."""
-        return self._heap[0][0] if self._heap else float("inf")
+        return self._heap[0][0] if self._heap else NEVER
 
     def push(self, name: str, due: float) -> None:
         """Make sure that `name` is popped at `due` or earlier."""

@@ -150,6 +150,12 @@ class Body:
     """Sorted by id."""
 
 
+INCARNATION_MAX = 2**33 - 1
+"""Seeded by Unix seconds it lasts for two centuries, and an index made of it stays below 2^53."""
+
+INSTANCES_MAX = 2048
+"""Of one host."""
+
 Key = tuple[int, bytes, int]
 """(incarnation, boot id, version): orders all that one node ever published."""
 

@@ -15,6 +15,7 @@ from beacond.core.catalog import Catalog
 from beacond.core.effects import Effect, SaveRegistrations
 from beacond.core.events import EventLog, Kind
 from beacond.core.identity import INDEX_PER_INCARNATION, Identity
+from beacond.core.leases import NEVER
 from beacond.core.local import Change, ModeState, Registration
 from beacond.core.messages import (
     Announce,
@@ -177,7 +178,7 @@ class Node:
             self._asker.deadline,
             self._guard.deadline,
             self._compare_at,
-            self._sight.blind_at if not self._was_blind else float("inf"),
+            self._sight.blind_at if not self._was_blind else NEVER,
             self._announces.deadline,
         )
 
@@ -201,7 +202,8 @@ class Node:
         )
         for tombstone in tombstones:
             self._catalog.restore_tombstone(tombstone.node, tombstone.incarnation, now)
-        ours = {self.settings.node, *(self.settings.former or ())}
+        former = self.settings.former
+        ours = {self.settings.node} if former is None else {self.settings.node, former[0]}
         for record in records:
             if record.node not in ours:
                 self._catalog.restore(record, self.settings.ttl_s, now)

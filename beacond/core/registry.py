@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from beacond.core.checks import CheckRun
+from beacond.core.leases import NEVER
 from beacond.core.local import (
     FILE_ORIGIN,
     Change,
@@ -16,6 +17,7 @@ from beacond.core.local import (
     UnknownInstance,
 )
 from beacond.core.model import (
+    INSTANCES_MAX,
     CheckType,
     InstanceSpec,
     Mode,
@@ -24,10 +26,8 @@ from beacond.core.model import (
     worst_status,
 )
 
-INSTANCES_MAX = 2048
 MODE_FOR_S = {Mode.DRAINING: 600.0, Mode.MAINTENANCE: 3600.0}
 MODE_FOR_MAX_S = 24 * 3600.0
-NEVER = float("inf")
 
 
 @dataclass(slots=True)

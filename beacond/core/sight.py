@@ -1,6 +1,6 @@
 """Am I blind? Judged by what reaches us, never by what a connection says of itself."""
 
-from beacond.core.leases import Heard, LeaseClock
+from beacond.core.leases import NEVER, Heard, LeaseClock
 
 BLIND_BEATS = 1.5
 """Intervals without proof until we say that we are blind."""
@@ -52,7 +52,7 @@ class SightJudge:
         """When we are blind unless something is heard until then."""
         last = self.clock.last_proof_at
         if last is None or not self.bus_up:
-            return float("inf")
+            return NEVER
         return last + self._blind_after_s
 
     def _prove(self, moment: float) -> bool:

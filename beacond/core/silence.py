@@ -11,6 +11,7 @@ from beacond.core.catalog import Catalog
 from beacond.core.effects import ProbeNode
 from beacond.core.entry import Entry, Source
 from beacond.core.events import Kind
+from beacond.core.leases import NEVER
 from beacond.core.model import AgentState
 from beacond.core.names import is_loopback
 from beacond.core.outbox import Outbox
@@ -48,7 +49,7 @@ class SilenceGuard:
     @property
     def deadline(self) -> float:
         if not self._held or self._frozen_at is not None:
-            return float("inf")
+            return NEVER
         return min(self._ends_at, self._probe_at)
 
     def freeze(self, now: float) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from beacond.core.catalog import Catalog
 from beacond.core.entry import Entry, Source
-from beacond.core.leases import DueHeap
+from beacond.core.leases import NEVER, DueHeap
 from beacond.core.messages import (
     AnnounceRequest,
     Known,
@@ -31,7 +31,6 @@ REPLIES_PER_S = 20.0
 REPLY_BURST = 20.0
 ANSWER_S = 2.0
 TRIES = 4
-NEVER = float("inf")
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import random
 
+from beacond.core.leases import NEVER
 from beacond.core.messages import Announce, Goodbye, Heartbeat
 from beacond.core.model import Body, Mode, Record
 from beacond.core.outbox import Outbox
@@ -11,7 +12,6 @@ JITTER = 0.1
 """Heartbeats come this part of the interval early or late, so that a fleet doesn't beat in step."""
 ANNOUNCE_GAP_S = 1.0
 GOODBYE_GAP_S = 0.1
-NEVER = float("inf")
 
 
 class Voice:

@@ -2,12 +2,11 @@
 
 from beacond.store.datadir import DataDir
 from beacond.store.durable import StoreError
-from beacond.store.identity import INCARNATION_MAX, Identity, IdentityFile
+from beacond.store.identity import Identity, IdentityFile
 from beacond.store.registrations import Registrations, RegistrationsFile
 from beacond.store.snapshot import Snapshot, SnapshotFile
 
 __all__ = [
-    "INCARNATION_MAX",
     "DataDir",
     "Identity",
     "IdentityFile",

@@ -6,11 +6,10 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from beacond.core.model import INCARNATION_MAX
 from beacond.store.durable import Damaged, StoreError, read_bounded, set_aside, write_durably
 
 FORMAT = 1
-INCARNATION_MAX = 2**33 - 1
-"""The most the wire carries. Seeded by Unix seconds, it lasts for two centuries."""
 SIZE_MAX = 65536
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -4,6 +4,9 @@ Sizes are bytes, `_MS` is milliseconds. A receiver refuses what is beyond them, 
 exceeds one is not heard: raising a limit takes a new protocol version.
 """
 
+from beacond.core.model import INCARNATION_MAX as INCARNATION_MAX
+from beacond.core.model import INSTANCES_MAX as INSTANCES_MAX
+
 FRAME_MAX = 60 * 1024
 """One message of the bus: below the 64 KiB at which some brokers and clients change their ways."""
 CHUNK_MAX = 60_000
@@ -23,15 +26,12 @@ FINISHED_MAX = 64
 
 COUNT_MAX = 2**53 - 1
 """Versions, seqs, counters, stamps: what every JSON and Lua reader can hold exactly."""
-INCARNATION_MAX = 2**33 - 1
-"""incarnation * 2**20 stays an exact count: agents build their index from it."""
 TTL_MIN_MS = 1_000
 TTL_MAX_MS = 3 * 3_600_000
 HOLD_MAX_MS = 24 * 3_600_000
 BOOT_ID_SIZE = 16
 DIGEST_SIZE = 8
 
-INSTANCES_MAX = 2048
 ADDRESSES_MAX = 2
 PORTS_MAX = 32
 TAGS_MAX = 64

@@ -3,7 +3,7 @@
 import pytest
 
 from beacond.core.effects import Publish, SaveIncarnation, Send
-from beacond.core.identity import BOOT_ID_MAX, INCARNATION_MAX
+from beacond.core.identity import BOOT_ID_MAX
 from beacond.core.messages import (
     Announce,
     AnnounceRequest,
@@ -13,6 +13,7 @@ from beacond.core.messages import (
     SyncReply,
     SyncRequest,
 )
+from beacond.core.model import INCARNATION_MAX
 from tests.support.core import Hand, Peer, published
 
 

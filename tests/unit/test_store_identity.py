@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from beacond.store import INCARNATION_MAX, Identity, IdentityFile, StoreError
+from beacond.core.model import INCARNATION_MAX
+from beacond.store import Identity, IdentityFile, StoreError
 
 NOW = 1_700_000_000
 
