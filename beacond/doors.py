@@ -2,10 +2,10 @@
 
 from typing import Protocol
 
+from beacond.core.effects import Target as Target
 from beacond.core.local import ModeState, Registration
 
-Targets = tuple[tuple[str, int], ...]
-"""(IP literal, port) each."""
+Targets = tuple[Target, ...]
 
 
 class Disk(Protocol):

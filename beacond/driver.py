@@ -20,7 +20,7 @@ from beacond.core.effects import (
     Dropped,
     Effect,
     Emit,
-    ProbeNode,
+    Probe,
     Publish,
     SaveIncarnation,
     SaveRegistrations,
@@ -39,7 +39,7 @@ from beacond.core.messages import Heartbeat
 from beacond.core.model import InstanceSpec, Mode, Status
 from beacond.core.node import Node
 from beacond.core.view import View
-from beacond.doors import Counters, Disk, Targets
+from beacond.doors import Counters, Disk, Target, Targets
 from beacond.readers import Readers
 from beacond.saver import Saver
 from beacond.status import AgentStatus, BusNow
@@ -70,7 +70,7 @@ class Driver:
         *,
         fleet: str,
         domain: str,
-        probe: Callable[[Targets], Awaitable[bool]],
+        probe: Callable[[Targets], Awaitable[frozenset[Target]]],
         file_modes: Iterable[tuple[str, ModeState]] = (),
     ) -> None:
         self._core = core
@@ -122,7 +122,10 @@ class Driver:
             version=settings.agent_version,
             started_at=self._started_at,
             addresses=settings.addresses,
-            bus=tuple(now.status(bus.url, self.view.sight) for bus, now in self._buses.items()),
+            bus=tuple(
+                known.status(bus.url, self._core.reach(bus.url, now), time.time() - now)
+                for bus, known in self._buses.items()
+            ),
             stale_since=self.view.sight.stale_since,
             ready=not not_ready,
             ready_reason=not_ready,
@@ -266,6 +269,15 @@ class Driver:
         self._buses[bus] = BusNow(BusState.DOWN, time.time(), "not connected yet")
         bus.spread_reconnects(self._core.reconnect_spread_s())
 
+    def detach(self, bus: Bus, *, for_good: bool) -> None:
+        """Speak and listen on this bus no more; it runs no longer. `for_good`: none of its URL
+        takes its place, so whoever was heard there alone is given up after one grace."""
+        if not for_good:
+            self.state_changed(bus, BusState.DOWN, "configured anew")
+        del self._buses[bus]
+        if for_good:
+            self._do(self._core.bus_removed(bus.url, self._now()))
+
     def received(self, bus: Bus, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
             try:
@@ -283,7 +295,9 @@ class Driver:
                 if echo_s is not None:
                     self._counters.echo(echo_s)
             at = min(delivery.received_at, self._loop.time())
-            self._perform(self._core.receive(envelope, message, at, self._now()))
+            self._perform(
+                self._core.receive(envelope, message, bus=bus.url, received_at=at, now=self._now())
+            )
         self._arm()
 
     def state_changed(self, bus: Bus, state: BusState, reason: str) -> None:
@@ -327,7 +341,7 @@ class Driver:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._goodbye_said.wait()
-        for bus in self._buses:
+        for bus in list(self._buses):
             await bus.flush(max(deadline - self._loop.time(), 0.01))
 
     async def close(self) -> None:
@@ -378,8 +392,8 @@ class Driver:
                         bus.spread_reconnects(self._core.reconnect_spread_s())
                 case Dropped(reason):
                     self._counters.dropped(reason)
-                case ProbeNode():
-                    self._spawn(self._probe_node(effect))
+                case Probe():
+                    self._spawn(self._carry_out(effect))
                 case SaveRegistrations():
                     self._tell_local()
                     if self._saver.note_change():
@@ -465,9 +479,9 @@ class Driver:
             if i.origin == origin and i.spec.id not in kept
         )
 
-    async def _probe_node(self, probe: ProbeNode) -> None:
-        reachable = await self._probe(probe.targets)
-        self._do(self._core.probed(probe.node, reachable, self._now()))
+    async def _carry_out(self, probe: Probe) -> None:
+        reached = await self._probe(probe.targets)
+        self._do(self._core.probed(probe.number, reached, self._now()))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

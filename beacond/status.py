@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from beacond.bus.base import BusState
 from beacond.core.local import ModeState
-from beacond.core.view import Sight
+from beacond.core.view import Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,10 @@ class BusStatus:
     since: float
     """Unix seconds."""
     mute: bool
+    """It brings us others, and us to nobody."""
     reason: str
+    agents: int
+    """Other agents heard on it lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,19 @@ class BusNow:
     """Unix seconds."""
     reason: str
 
-    def status(self, url: str, sight: Sight) -> BusStatus:
-        """With what the agent knows better: a session through which nothing is heard is blind."""
+    def status(self, url: str, reach: Reach, wall_offset_s: float) -> BusStatus:
+        """With what the agent knows better: a session through which nothing is heard is blind.
+
+        `wall_offset_s`: what to add to monotonic seconds for Unix time.
+        """
         state, since = "up", self.since
         if self.state is BusState.DOWN:
             state = "down"
-        elif sight.stale_since is not None:
-            state, since = "blind", sight.stale_since
-        return BusStatus(url, state, since, sight.mute, self.reason)
+        elif not reach.in_sight:
+            state = "blind"
+            if reach.proof_at is not None:
+                since = reach.proof_at + wall_offset_s
+        return BusStatus(url, state, since, reach.mute, self.reason, reach.agents)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from beacond.core.entry import Entry, Source, share_of
+from beacond.core.entry import NOTHING, SUSPECT_TTL, Entry, Source, clamped_ttl_s, share_of
 from beacond.core.events import Kind
-from beacond.core.leases import NEVER, DueHeap, LeaseClock, SendStamps
+from beacond.core.leases import NEVER, DueHeap
 from beacond.core.messages import Envelope, Goodbye, Heartbeat, SyncEntry
 from beacond.core.model import AgentState, Mode, Record
+from beacond.core.paths import Paths
+from beacond.core.sight import SightJudge
 from beacond.core.story import tell
 from beacond.core.tables import Tables, instances_of
 from beacond.core.view import AgentView, InstanceView
@@ -17,14 +19,7 @@ FORGET_S = 24 * 3600.0
 """How long a goodbye, an expired node or a held one is remembered."""
 GONE_MAX = NODES_MAX // 2
 """So many gone nodes are remembered, so that they don't keep new ones out."""
-TTL_MIN_S, TTL_MAX_S = 3.0, 3 * 3600.0
 HOLD_MAX_S = 3600.0
-SUSPECT_BEATS = 2.2
-"""Suspect when two heartbeats in a row, jitter allowed for, did not come."""
-SUSPECT_TTL = 0.8
-"""… and in any case before the lease ends."""
-BEAT_MIN_S = 0.5
-"""Who announces its next heartbeat earlier is not suspected before."""
 
 Telling = tuple[Kind, str, InstanceView | None, AgentView | None]
 
@@ -35,17 +30,20 @@ class Catalog:
     What happened is gathered in `tellings`, for the node to turn into events.
     """
 
-    def __init__(self, node: str, tables: Tables, clock: LeaseClock) -> None:
+    def __init__(self, node: str, tables: Tables, sight: SightJudge) -> None:
         self._node = node
         self._tables = tables
-        self._clock = clock
+        self._clock = sight.clock
+        self.paths = Paths(sight)
         self._due = DueHeap()
         self._digest = 0
         self.entries: dict[str, Entry] = {}
         self.suspects: dict[str, Entry] = {}
         """Silent nodes that were heard since our start, in the order they fell silent."""
         self.suspects_changed = False
-        """For who judges them to set back."""
+        """For who judges them together to set back."""
+        self.newly_suspect: list[Entry] = []
+        """For who looks at them one by one to take."""
         self.alive: dict[str, Entry] = {}
         """Other nodes of whom a heartbeat is expected."""
         self.tellings: list[Telling] = []
@@ -56,29 +54,39 @@ class Catalog:
 
     # ---- one function per fact from outside; each begins with the same guards (`_speaker`)
 
-    def heartbeat(self, envelope: Envelope, beat: Heartbeat, received_at: float) -> str | None:
+    def heartbeat(
+        self, envelope: Envelope, beat: Heartbeat, bus: str, received_at: float
+    ) -> float | str:
+        """About when it was sent, by our clock; or why it was dropped.
+
+        The first copy renews the lease; another, by another bus, tells that it is heard there too.
+        """
         entry = self._speaker(envelope, received_at)
         if isinstance(entry, str):
             return entry
         if entry.leaving:
             return "after-goodbye"
-        if beat.seq <= entry.seq or (entry.stamps and beat.series < entry.stamps.series):
+        if entry.stamps and beat.series < entry.stamps.series:
             return "replayed"
-        age = _age(entry, beat, received_at)
+        copy = beat.seq <= entry.seq
+        if copy and not self.paths.is_copy(entry, bus, beat.seq):
+            return "replayed"
+        age = entry.age_of(beat, received_at)
+        reading = self._clock.at(received_at) - age
+        self.paths.heard(entry, bus, beat.seq, reading, entry.node in self.alive)
+        if copy:
+            return received_at - age
         entry.seq = beat.seq
         entry.version_said = max(entry.version_said, beat.version)
-        ttl_s = min(max(beat.ttl_ms / 1000, TTL_MIN_S), TTL_MAX_S)
-        if age >= ttl_s:
+        if age >= clamped_ttl_s(beat.ttl_ms):
             return "too-old"
-        entry.ttl_s = ttl_s
-        next_s = max(beat.next_ms / 1000, BEAT_MIN_S)
-        entry.suspect_s = min(SUSPECT_BEATS * next_s, SUSPECT_TTL * ttl_s)
+        entry.take_terms(beat)
         entry.agrees = beat.digest == self.digest
         entry.last_heard_at = received_at - age
-        self._renew(entry, self._clock.at(received_at) - age, received_at)
+        self._renew(entry, reading, received_at)
         if entry.record is None or (*entry.speaker, beat.version) >= entry.record.key:
             self._set_mode(entry, beat.mode)
-        return None
+        return received_at - age
 
     def announce(self, envelope: Envelope, record: Record, now: float) -> str | None:
         entry = self._speaker(envelope, now)
@@ -130,11 +138,11 @@ class Catalog:
             return
         new_boot = entry.speaker < (record.incarnation, record.boot_id)
         if new_boot:
-            entry.speaks_anew(record.incarnation, record.boot_id)
+            self._speaks_anew(entry, record.incarnation, record.boot_id)
         self._merge(entry, record, now)
         unknown = not entry.leased and (new_boot or entry.state is None)
         if unknown or entry.source is Source.SNAPSHOT:
-            ttl_s = min(max(told.ttl_ms / 1000, TTL_MIN_S), TTL_MAX_S)
+            ttl_s = clamped_ttl_s(told.ttl_ms)
             lease_s = max(grant_min_s, ttl_s - told.heard_ms / 1000)
             entry.leased, entry.source, entry.ttl_s = True, Source.SYNCED, ttl_s
             entry.suspect_s = SUSPECT_TTL * ttl_s
@@ -154,7 +162,7 @@ class Catalog:
         over: list[Entry] = []
         while (node := self._due.pop(reading)) is not None:
             entry = self.entries.get(node)
-            if entry is None or not entry.leased:
+            if entry is None or not entry.leased or entry.is_kept:
                 continue
             if entry.state is AgentState.ALIVE and reading >= entry.suspect_at:
                 self._suspect(entry, now, "silent")
@@ -163,35 +171,68 @@ class Catalog:
                 again.append(entry)
             elif entry.record is None:
                 entry.leased = False
-            elif not entry.held:
+            else:
                 over.append(entry)
         for entry in again:
             self._queue(entry)
         return over
 
+    def overdue_at(self, now: float) -> float:
+        """When the next silence counts, once it is proven that we could hear that node."""
+        while (moment := self._clock.when(self._due.next_due)) <= now:
+            # Either of the two may be rounded to the other side of the limit.
+            reading = max(self._clock.at(now), self._due.next_due)
+            node = self._due.pop(reading)
+            entry = None if node is None else self.entries.get(node)
+            if entry is None or not entry.leased or entry.is_kept:
+                continue
+            self._queue(entry)
+            if entry.due <= reading:
+                break
+        return moment
+
     def end(self, over: Iterable[Entry], now: float) -> None:
-        """End these leases, but those of nodes held meanwhile."""
+        """End these leases, but those of nodes held or vouched for meanwhile."""
         for entry in over:
-            if not entry.held:
+            if not entry.is_kept:
                 self._end(entry, AgentState.LEFT if entry.leaving else AgentState.EXPIRED, now)
 
     def late_count(self) -> int:
         """How many that are not suspect yet have missed a heartbeat."""
         reading = self._clock.proven
         return sum(
-            e.source is Source.HEARD and reading >= e.suspect_at - e.suspect_s / 2
+            e.source is Source.HEARD
+            and e.parked_reading is None
+            and reading >= e.suspect_at - e.suspect_s / 2
             for e in self.alive.values()
         )
 
     def grace(self, spread_s: float) -> None:
         """Sight is back: nobody expires before it had a whole ttl, and the reconnect spread."""
-        reading = self._clock.proven
         for entry in self.entries.values():
-            if entry.leased and not entry.graced and not entry.leaving:
-                entry.graced = True
-                entry.suspect_at = max(entry.suspect_at, reading + entry.suspect_s + spread_s)
-                entry.expires_at = max(entry.expires_at, reading + entry.ttl_s + spread_s)
-                self._queue(entry)
+            if entry.leased and entry.parked_reading is None:
+                self._grace(entry, spread_s)
+
+    def sight_changed(self, spread_s: float) -> None:
+        """Buses went out of sight, or came back: some leases stand still for it, some run on."""
+        for entry in self.entries.values():
+            parked = entry.parked_reading is not None
+            if entry.leased and self.paths.is_out_of_sight(entry) != parked:
+                if parked:
+                    self._unpark(entry)
+                    self._grace(entry, spread_s)
+                    self._silent(entry)
+                else:
+                    self.paths.park(entry)
+                    self._cleared(entry)
+                self._show(entry)
+
+    def bus_removed(self, bus: str, spread_s: float) -> None:
+        """Leases that belonged to it alone belong to all buses, after one grace."""
+        for entry in self.entries.values():
+            if bus in entry.paths:
+                self.paths.remove(entry, bus)
+        self.sight_changed(spread_s)
 
     def sweep(self, now: float) -> None:
         """Forget nodes that have been gone for long."""
@@ -243,37 +284,36 @@ class Catalog:
         """Show a node from the snapshot: stale, its lease beginning with our first sight."""
         if record.node in self.entries or len(self.entries) >= NODES_MAX:
             return
-        entry = self.entries[record.node] = Entry(
-            node=record.node,
-            since_at=now,
-            state=AgentState.SUSPECT,
-            source=Source.SNAPSHOT,
-            record=record,
-            incarnation=record.incarnation,
-            boot_id=record.boot_id,
-            mode=record.body.mode,
-            leased=True,
-            ttl_s=ttl_s,
-            suspect_s=ttl_s,
-        )
+        entry = self.entries[record.node] = Entry.restored(record, ttl_s, now)
         self._show(entry)
 
     def restore_tombstone(self, node: str, incarnation: int, now: float) -> None:
         if node not in self.entries and len(self.entries) < NODES_MAX:
-            self.entries[node] = Entry(
-                node,
-                now,
-                AgentState.LEFT,
-                Source.SNAPSHOT,
-                incarnation=incarnation,
-                left_incarnation=incarnation,
-            )
+            self.entries[node] = Entry.gone(node, incarnation, now)
 
     def shown_instances(self, node: str) -> tuple[InstanceView, ...]:
         return self._tables.instances(node)
 
     def others(self) -> Iterator[Entry]:
         return (entry for entry in self.entries.values() if entry.node != self._node)
+
+    # ---- a closer look at one silent node (see opinion.py)
+
+    def vouch(self, entry: Entry, vouched: bool) -> None:
+        """`vouched`: somebody is still there, so its lease does not end; else it does as usual."""
+        if entry.vouched and not vouched:
+            self._due.push(entry.node, entry.expires_at)
+        entry.vouched = vouched
+
+    def hide(self, entry: Entry, instances: frozenset[str]) -> None:
+        """Show all of it but these."""
+        if instances != entry.hidden:
+            entry.hidden = instances
+            self._show(entry, "agent-expired")
+
+    def unreachable(self, entry: Entry, now: float) -> None:
+        """Nobody is there any more: it ends before its lease does."""
+        self._end(entry, AgentState.EXPIRED, now, "unreachable")
 
     # ---- inside
 
@@ -294,8 +334,14 @@ class Catalog:
         if envelope.incarnation <= entry.left_incarnation:
             return "after-goodbye"
         if speaker > entry.speaker:
-            entry.speaks_anew(*speaker)
+            self._speaks_anew(entry, *speaker)
         return entry
+
+    def _speaks_anew(self, entry: Entry, incarnation: int, boot_id: bytes) -> None:
+        """A later boot: where the one before was heard says nothing of it."""
+        self.paths.forget(entry)
+        self._unpark(entry)
+        entry.speaks_anew(incarnation, boot_id)
 
     def _merge(self, entry: Entry, record: Record, now: float) -> bool:
         """The merge rule: the greatest (incarnation, boot id, version) is kept."""
@@ -317,13 +363,10 @@ class Catalog:
         return True
 
     def _renew(self, entry: Entry, reading: float, now: float) -> None:
-        suspect_at, expires_at = reading + entry.suspect_s, reading + entry.ttl_s
-        if entry.state is AgentState.ALIVE:
-            # A heartbeat that waited somewhere must not shorten what an earlier one gave.
-            suspect_at = max(suspect_at, entry.suspect_at)
-            expires_at = max(expires_at, entry.expires_at)
-        entry.suspect_at, entry.expires_at = suspect_at, expires_at
-        entry.graced = False
+        entry.renew(reading)
+        if entry.parked_reading is not None:
+            entry.parked_reading = None
+            self._show(entry)
         known = entry.leased and entry.state is AgentState.ALIVE and entry.source is Source.HEARD
         entry.leased, entry.source = True, Source.HEARD
         if known:
@@ -333,7 +376,8 @@ class Catalog:
 
     def _revive(self, entry: Entry, now: float, reason: str) -> None:
         """Show as alive who was not; without a record there is nothing to show yet."""
-        entry.held = entry.doubted = entry.last_resort = False
+        entry.held = entry.doubted = entry.last_resort = entry.vouched = False
+        entry.hidden = NOTHING
         self._cleared(entry)
         if entry.record is None:
             self._queue(entry)
@@ -350,19 +394,26 @@ class Catalog:
 
     def _suspect(self, entry: Entry, now: float, reason: str) -> None:
         entry.state, entry.since_at = AgentState.SUSPECT, now
-        if entry.source is Source.HEARD and not entry.leaving:
-            self.suspects[entry.node] = entry
-            self.suspects_changed = True
+        self._silent(entry)
         self._tell_agent(Kind.AGENT_SUSPECT, reason, entry)
         self._show(entry)
+
+    def _silent(self, entry: Entry) -> None:
+        heard = entry.source is Source.HEARD and not entry.leaving
+        if heard and entry.state is AgentState.SUSPECT:
+            self.suspects[entry.node] = entry
+            self.suspects_changed = True
+            self.newly_suspect.append(entry)
 
     def _cleared(self, entry: Entry) -> None:
         if self.suspects.pop(entry.node, None) is not None:
             self.suspects_changed = True
 
-    def _end(self, entry: Entry, state: AgentState, now: float) -> None:
+    def _end(self, entry: Entry, state: AgentState, now: float, reason: str = "silent") -> None:
         before = entry.state
-        entry.leased = entry.held = entry.doubted = entry.last_resort = False
+        entry.leased = entry.held = entry.doubted = entry.last_resort = entry.vouched = False
+        entry.parked_reading = None
+        entry.findings.clear()
         entry.state, entry.since_at = state, now
         entry.request_at = None
         self._cleared(entry)
@@ -371,12 +422,24 @@ class Catalog:
             entry.left_incarnation = max(entry.left_incarnation, entry.incarnation)
         if before is not None and before is not state:
             self._show(entry, "agent-left" if left else "agent-expired")
+        entry.hidden = NOTHING
+        self.paths.forget(entry)
         if before in (AgentState.ALIVE, AgentState.SUSPECT):
             kind = Kind.AGENT_LEFT if left else Kind.AGENT_EXPIRED
-            self._tell_agent(kind, "goodbye" if left else "silent", entry)
+            self._tell_agent(kind, "goodbye" if left else reason, entry)
         entry.leaving = False
         if left:
             entry.record = None
+
+    def _grace(self, entry: Entry, spread_s: float) -> None:
+        if not entry.graced and not entry.leaving:
+            entry.grace(self._clock.proven, spread_s)
+            self._queue(entry)
+
+    def _unpark(self, entry: Entry) -> None:
+        if entry.parked_reading is not None:
+            entry.run_on(self._clock.proven)
+            self._queue(entry)
 
     def _set_mode(self, entry: Entry, mode: Mode) -> None:
         if mode is not entry.mode:
@@ -393,6 +456,7 @@ class Catalog:
             replace(record.body, mode=entry.mode),
             freshness=entry.freshness,
             last_resort=entry.last_resort,
+            hidden=entry.hidden,
         )  # fmt: skip
         for change in self._tables.put(entry.view(state), instances):
             for kind, reason, instance in tell(change, gone_because):
@@ -401,14 +465,15 @@ class Catalog:
         share = share_of(record) if record is not None and believed else 0
         self._digest ^= entry.share ^ share
         entry.share = share
-        if believed and state is AgentState.ALIVE and entry.node != self._node:
+        alive = believed and state is AgentState.ALIVE and entry.node != self._node
+        if alive:
             self.alive[entry.node] = entry
         else:
             self.alive.pop(entry.node, None)
+        self.paths.expect(entry, alive)
 
     def _queue(self, entry: Entry) -> None:
-        alive = entry.state is AgentState.ALIVE
-        self._due.push(entry.node, entry.suspect_at if alive else entry.expires_at)
+        self._due.push(entry.node, entry.due)
 
     def _tell_agent(self, kind: Kind, reason: str, entry: Entry) -> None:
         state = entry.state or AgentState.ALIVE
@@ -417,12 +482,3 @@ class Catalog:
 
 def _since(entry: Entry) -> float:
     return entry.since_at
-
-
-def _age(entry: Entry, beat: Heartbeat, received_at: float) -> float:
-    """Seconds the heartbeat waited somewhere; of a new series nothing is known yet."""
-    stamp_s = beat.stamp_ms / 1000
-    if entry.stamps is None or beat.series > entry.stamps.series:
-        entry.stamps = SendStamps.first(beat.series, stamp_s, received_at)
-        return 0.0
-    return entry.stamps.age(stamp_s, received_at)

@@ -44,12 +44,16 @@ class Dropped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeNode:
-    """Try a TCP connection to each target; answer with `Node.probed`."""
+Target = tuple[str, int]
+"""(IP literal, port)"""
 
-    node: str
-    targets: tuple[tuple[str, int], ...]
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Try a TCP connection to each target; answer which accepted one with `Node.probed`."""
+
+    number: int
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +68,4 @@ class SaveIncarnation:
     incarnation: int
 
 
-Effect = Publish | Send | Emit | Changed | Dropped | ProbeNode | SaveRegistrations | SaveIncarnation
+Effect = Publish | Send | Emit | Changed | Dropped | Probe | SaveRegistrations | SaveIncarnation

@@ -5,8 +5,19 @@ from enum import Enum, auto
 from hashlib import blake2b
 
 from beacond.core.leases import SendStamps
+from beacond.core.messages import Heartbeat
 from beacond.core.model import AgentState, Freshness, Mode, Record
 from beacond.core.view import AgentView
+
+TTL_MIN_S, TTL_MAX_S = 3.0, 3 * 3600.0
+SUSPECT_BEATS = 2.2
+"""Suspect when two heartbeats in a row, jitter allowed for, did not come."""
+SUSPECT_TTL = 0.8
+"""… and in any case before the lease ends."""
+BEAT_MIN_S = 0.5
+"""Who announces its next heartbeat earlier is not suspected before."""
+
+NOTHING: frozenset[str] = frozenset()
 
 
 class Source(Enum):
@@ -17,6 +28,26 @@ class Source(Enum):
     SYNCED = auto()
     """Another agent heard it. Never passed on either, or two agents keep the dead alive."""
     HEARD = auto()
+
+
+@dataclass(slots=True)
+class Path:
+    """A bus over which a node was heard lately."""
+
+    seq: int
+    """Of the latest heartbeat it brought."""
+    reading: float
+    """The lease clock's, when that was sent."""
+
+
+@dataclass(slots=True)
+class Finding:
+    """What one agent found when it tried to reach a silent node's instances."""
+
+    counter: int = 0
+    """Of the latest message that told of it."""
+    tries: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    """By instance: whether it accepted a connection, and when we learnt of it."""
 
 
 @dataclass(slots=True)
@@ -54,6 +85,10 @@ class Entry:
     expires_at: float = 0.0
     graced: bool = False
     """Has had its grace since its last heartbeat: a flapping bus keeps no corpse."""
+    paths: dict[str, Path] = field(default_factory=dict)
+    """By bus. Silence counts only while at least one of them is in sight."""
+    parked_reading: float | None = None
+    """None of its buses is in sight, others are: its lease stands still since this reading."""
     leaving: bool = False
     """Said that it stops and its instances go on; gone when that lease ends."""
 
@@ -64,10 +99,46 @@ class Entry:
     last_resort: bool = False
     """Held past the deadline: served only where nothing fresher remains."""
 
+    findings: dict[str, Finding] = field(default_factory=dict)
+    """Second opinions on its silence, by prober."""
+    vouched: bool = False
+    """Silent, and some of its instances can be reached: not expired for now."""
+    hidden: frozenset[str] = NOTHING
+    """Instances that several agents could not reach since it fell silent: not shown."""
+
     request_at: float | None = None
     """When to ask its owner for the state we miss."""
     share: int = field(default=0)
     """What this node adds to our digest; 0: nothing."""
+
+    @classmethod
+    def restored(cls, record: Record, ttl_s: float, now: float) -> "Entry":
+        """Of a node from the snapshot."""
+        return cls(
+            node=record.node,
+            since_at=now,
+            state=AgentState.SUSPECT,
+            source=Source.SNAPSHOT,
+            record=record,
+            incarnation=record.incarnation,
+            boot_id=record.boot_id,
+            mode=record.body.mode,
+            leased=True,
+            ttl_s=ttl_s,
+            suspect_s=ttl_s,
+        )
+
+    @classmethod
+    def gone(cls, node: str, incarnation: int, now: float) -> "Entry":
+        """Of a node that said goodbye before our start."""
+        return cls(
+            node=node,
+            since_at=now,
+            state=AgentState.LEFT,
+            source=Source.SNAPSHOT,
+            incarnation=incarnation,
+            left_incarnation=incarnation,
+        )
 
     @property
     def speaker(self) -> tuple[int, bytes]:
@@ -79,7 +150,8 @@ class Entry:
 
     @property
     def freshness(self) -> Freshness:
-        if self.source is Source.SNAPSHOT or self.last_resort:
+        parked = self.parked_reading is not None
+        if self.source is Source.SNAPSHOT or self.last_resort or parked:
             return Freshness.STALE
         return Freshness.FRESH if self.state is AgentState.ALIVE else Freshness.SUSPECT
 
@@ -97,6 +169,59 @@ class Entry:
         self.seq = self.counter = self.version_said = 0
         self.stamps = None
         self.leaving = False
+        self.paths.clear()
+        self.findings.clear()
+
+    # ---- its lease
+
+    @property
+    def is_kept(self) -> bool:
+        """Whatever its lease says, it does not end now."""
+        return self.held or self.vouched or self.parked_reading is not None
+
+    @property
+    def due(self) -> float:
+        """The reading of the lease clock at which silence has its next consequence."""
+        return self.suspect_at if self.state is AgentState.ALIVE else self.expires_at
+
+    def age_of(self, beat: Heartbeat, received_at: float) -> float:
+        """Seconds the heartbeat waited somewhere; of a new series nothing is known yet."""
+        stamp_s = beat.stamp_ms / 1000
+        if self.stamps is None or beat.series > self.stamps.series:
+            self.stamps = SendStamps.first(beat.series, stamp_s, received_at)
+            return 0.0
+        return self.stamps.age(stamp_s, received_at)
+
+    def take_terms(self, beat: Heartbeat) -> None:
+        """When silence begins and ends, as the heartbeat says."""
+        self.ttl_s = clamped_ttl_s(beat.ttl_ms)
+        next_s = max(beat.next_ms / 1000, BEAT_MIN_S)
+        self.suspect_s = min(SUSPECT_BEATS * next_s, SUSPECT_TTL * self.ttl_s)
+
+    def renew(self, reading: float) -> None:
+        """Heard, as of that reading of the lease clock."""
+        suspect_at, expires_at = reading + self.suspect_s, reading + self.ttl_s
+        if self.state is AgentState.ALIVE:
+            # A heartbeat that waited somewhere must not shorten what an earlier one gave.
+            suspect_at = max(suspect_at, self.suspect_at)
+            expires_at = max(expires_at, self.expires_at)
+        self.suspect_at, self.expires_at = suspect_at, expires_at
+        self.graced = False
+        self.findings.clear()
+
+    def grace(self, reading: float, spread_s: float) -> None:
+        """A whole ttl from that reading on, and the time the fleet takes to reconnect."""
+        self.graced = True
+        self.suspect_at = max(self.suspect_at, reading + self.suspect_s + spread_s)
+        self.expires_at = max(self.expires_at, reading + self.ttl_s + spread_s)
+
+    def run_on(self, reading: float) -> None:
+        """It was parked: let it run on from where it stood."""
+        if self.parked_reading is not None:
+            stood = max(reading - self.parked_reading, 0.0)
+            self.parked_reading = None
+            self.suspect_at += stood
+            self.expires_at += stood
 
     def view(self, state: AgentState) -> AgentView:
         body = self.record.body if self.record is not None else None
@@ -111,6 +236,10 @@ class Entry:
             instances=0 if gone or body is None else len(body.instances),
             freshness=self.freshness,
         )
+
+
+def clamped_ttl_s(ttl_ms: int) -> float:
+    return min(max(ttl_ms / 1000, TTL_MIN_S), TTL_MAX_S)
 
 
 def share_of(record: Record) -> int:

@@ -37,8 +37,20 @@ class LeaseClock:
             return self._proven
         return self._proven + min(max(now - self._last, 0.0), self._gap_max_s)
 
+    def when(self, reading: float) -> float:
+        """The moment at which a proof would give that reading; NEVER if none can yet."""
+        if self._last is None or reading > self._proven + self._gap_max_s:
+            return NEVER
+        return self._last + (reading - self._proven)
+
+    def reading_of(self, moment: float) -> float:
+        """About what it read at a moment that has passed."""
+        if self._last is None:
+            return self._proven
+        return max(self._proven - max(self._last - moment, 0.0), 0.0)
+
     def prove(self, moment: float) -> None:
-        """The bus reached us at `moment`. A gap longer than usual counts as a usual one."""
+        """A bus reached us at `moment`. A gap longer than usual counts as a usual one."""
         if self._last is None or moment > self._last:
             self._proven = self.at(moment)
             self._last = moment

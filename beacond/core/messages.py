@@ -118,4 +118,29 @@ class Superseded:
     boot_id: bytes
 
 
-Message = Heartbeat | Announce | AnnounceRequest | Goodbye | SyncRequest | SyncReply | Superseded
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What its sender found when it tried to reach a silent node's instances by TCP."""
+
+    node: str
+    incarnation: int
+    boot_id: bytes
+    seq: int
+    """Of the latest heartbeat that its sender heard of that node: the silence since is meant."""
+    reached: tuple[str, ...]
+    """Ids of instances that accepted a connection."""
+    unreached: tuple[str, ...]
+    control: bool
+    """It reached some other node at the same time: so it is not itself cut off."""
+
+
+Message = (
+    Heartbeat
+    | Announce
+    | AnnounceRequest
+    | Goodbye
+    | SyncRequest
+    | SyncReply
+    | Superseded
+    | Opinion
+)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from beacond.core.catalog import Catalog
-from beacond.core.effects import Effect, SaveRegistrations
+from beacond.core.effects import Effect, SaveRegistrations, Target
 from beacond.core.events import EventLog, Kind
 from beacond.core.identity import INDEX_PER_INCARNATION, Identity
 from beacond.core.leases import NEVER
@@ -24,20 +24,24 @@ from beacond.core.messages import (
     Goodbye,
     Heartbeat,
     Message,
+    Opinion,
     Superseded,
     SyncReply,
     SyncRequest,
     Tombstone,
 )
 from beacond.core.model import Body, Mode, Record, Status, strictest_mode
+from beacond.core.opinion import SecondOpinion
 from beacond.core.outbox import Outbox
+from beacond.core.probes import Probes
+from beacond.core.readiness import Readiness
 from beacond.core.registry import Registry
 from beacond.core.settings import Settings
 from beacond.core.sight import SightJudge
 from beacond.core.silence import SilenceGuard
 from beacond.core.sync import AnnounceAsker, DigestWatch, SyncAnswerer, SyncAsker
 from beacond.core.tables import Tables
-from beacond.core.view import View
+from beacond.core.view import Reach, View
 from beacond.core.voice import Voice
 
 LAG_S = 0.5
@@ -47,8 +51,10 @@ SESSIONS_PER_S = 150
 """Agent sessions that a broker can set up in a second, measured on two cores."""
 SESSION_LOAD = 0.7
 SWEEP_S = 60.0
-READY_BEATS = 1.2
-READY_BLIND_BEATS = 3.0
+HURRY_BEATS = 0.05
+"""Intervals that a silence waits for the proof that we could hear. In a large fleet others'
+heartbeats give it sooner, so that nobody need hurry."""
+HURRY_GAP_BEATS = 0.5
 
 
 class Node:
@@ -63,10 +69,12 @@ class Node:
         self._out.wall_offset_s = wall - now
         self._sight = SightJudge(settings.interval_s)
         self._tables = Tables(settings.incarnation * INDEX_PER_INCARNATION)
-        self._catalog = Catalog(settings.node, self._tables, self._sight.clock)
+        self._catalog = Catalog(settings.node, self._tables, self._sight)
         self.registry = Registry(settings.addresses)
         self._voice = Voice(settings, self._out, rng, now)
-        self._guard = SilenceGuard(self._catalog, self._out, rng, settings.addresses)
+        probes = Probes(self._out, settings.addresses)
+        self._guard = SilenceGuard(self._catalog, self._out, rng, probes)
+        self._opinion = SecondOpinion(self._catalog, self._out, rng, probes, settings)
         self._identity = Identity(
             settings,
             out=self._out,
@@ -82,16 +90,13 @@ class Node:
         self._digests = DigestWatch(self._catalog)
         self._compare_at = now + settings.interval_s
         self._sweep_at = now + SWEEP_S
-        self._started_at = now
+        self._hurry_at = NEVER
+        self._hurried_at = -NEVER
+        self._readiness = Readiness(self._asker, self._catalog, settings.interval_s, now)
         self._armed_at = now
         self._was_blind = True
-        self._sighted_at: float | None = None
         self._stale_since = wall
-        self._buses: dict[str, tuple[bool, bool]] = {}
-        self._restored = False
         self._stopping = False
-        self._was_ready = False
-        """Ready once is ready for good: losing sight later does not undo it."""
 
     # ---- reads
 
@@ -117,6 +122,16 @@ class Node:
         """Both times."""
         return self._voice.goodbye_said
 
+    def reach(self, bus: str, now: float) -> Reach:
+        """What that bus is worth now."""
+        sight = self._sight.bus(bus)
+        return Reach(
+            in_sight=not sight.is_blind(now),
+            proof_at=sight.proof_at,
+            mute=sight.is_mute(now),
+            agents=self._catalog.paths.heard_on(bus),
+        )
+
     def last_heard_at(self, node: str) -> float | None:
         entry = self._catalog.entries.get(node)
         return entry.last_heard_at if entry is not None else None
@@ -134,25 +149,7 @@ class Node:
 
     def not_ready(self, now: float) -> str:
         """Why the view should not be relied on yet; empty once it may."""
-        if self._stopping:
-            return "stopping"
-        if not self._was_ready:
-            reason = self._waits_for(now)
-            self._was_ready = not reason
-            return reason
-        return ""
-
-    def _waits_for(self, now: float) -> str:
-        if self._restored or self._asker.done:
-            return ""
-        interval_s = self.settings.interval_s
-        if now - self._started_at >= READY_BLIND_BEATS * interval_s:
-            return ""
-        if self._sighted_at is None:
-            return "bus not in sight"
-        if now - self._sighted_at < READY_BEATS * interval_s:
-            return "listening for other agents"
-        return "syncing" if self._catalog.alive and self._asker.wanted else ""
+        return "stopping" if self._stopping else self._readiness.lacks(now)
 
     def reconnect_spread_s(self) -> float:
         """Over how long a fleet of this size should spread its reconnects after an outage."""
@@ -177,8 +174,10 @@ class Node:
             self.registry.deadline,
             self._asker.deadline,
             self._guard.deadline,
+            self._opinion.deadline,
             self._compare_at,
-            self._sight.blind_at if not self._was_blind else NEVER,
+            self._sight.blind_at,
+            self._hurry_at,
             self._announces.deadline,
         )
 
@@ -210,7 +209,7 @@ class Node:
         # What was there before is no news: readers begin with the whole state.
         self._catalog.tellings.clear()
         if saved_at is not None:
-            self._restored = True
+            self._readiness.restored = True
             self._stale_since = min(saved_at, wall)
         return self.start(now)
 
@@ -284,12 +283,11 @@ class Node:
         self, bus: str, *, up: bool, can_publish: bool, reason: str, now: float
     ) -> list[Effect]:
         self._enter(now)
-        was_up, could_publish = self._buses.get(bus, (False, False))
+        sight = self._sight.bus(bus)
+        was_up, could_publish = sight.up, sight.can_publish
         if up != was_up:
             self._out.emit(now, Kind.BUS_UP if up else Kind.BUS_DOWN, reason, bus=bus)
-        self._buses[bus] = (up, can_publish)
-        self._sight.bus_up = any(up for up, _ in self._buses.values())
-        self._sight.can_publish = any(can for _, can in self._buses.values())
+        sight.up, sight.can_publish = up, can_publish
         if can_publish and not could_publish:
             self._identity.say_goodbye_for_former()
             # Reconnects are spread already; a broker's alarm ends for all at the same moment.
@@ -297,18 +295,30 @@ class Node:
             self._voice.speak_up(now + self._rng.uniform(0, spread_s))
         return self._leave(now)
 
+    def bus_removed(self, bus: str, now: float) -> list[Effect]:
+        """This agent does not use that bus any more."""
+        self._enter(now)
+        if self._sight.bus(bus).up:
+            self._out.emit(now, Kind.BUS_DOWN, "removed", bus=bus)
+        self._sight.remove(bus)
+        self._catalog.bus_removed(bus, self.reconnect_spread_s())
+        return self._leave(now)
+
     def receive(
-        self, envelope: Envelope, message: Message, received_at: float, now: float
+        self, envelope: Envelope, message: Message, *, bus: str, received_at: float, now: float
     ) -> list[Effect]:
-        """Take one message; what can't be applied is `Dropped`, and nothing ever raises."""
+        """Take one message that `bus` brought.
+
+        What can't be applied is `Dropped`, and nothing ever raises.
+        """
         self._enter(now)
         if envelope.sender == self.settings.node:
             reason = None
             sent_at = self._identity.own_name(envelope, message, now)
             if sent_at is not None:
-                self._sight.echoed(min(sent_at, now))
+                self._sight.echoed(bus, min(sent_at, now))
         else:
-            reason = self._from_another(envelope, message, received_at, now)
+            reason = self._from_another(envelope, message, bus, received_at, now)
         if reason is not None:
             self._out.drop(reason)
         return self._leave(now)
@@ -317,10 +327,11 @@ class Node:
         self._enter(now)
         return self._leave(now)
 
-    def probed(self, node: str, reachable: bool, now: float) -> list[Effect]:
-        """What a `ProbeNode` found."""
+    def probed(self, number: int, reached: frozenset[Target], now: float) -> list[Effect]:
+        """Which targets of a `Probe` accepted a connection."""
         self._enter(now)
-        self._guard.probed(node, reachable)
+        self._guard.probed(number, reached)
+        self._opinion.probed(number, reached, now)
         return self._leave(now)
 
     def suspended(self, now: float) -> list[Effect]:
@@ -342,6 +353,7 @@ class Node:
             self._sight.forgive(late_s)
             self.registry.postpone(late_s)
             self._guard.postpone(late_s)
+            self._opinion.postpone(late_s)
         self._now = now
 
     def _leave(self, now: float) -> list[Effect]:
@@ -350,7 +362,9 @@ class Node:
         if not self._was_blind:
             over = self._catalog.advance(now)
             self._guard.look(now, over)
+            self._opinion.look(now)
             self._catalog.end(over, now)
+        self._hurry(now)
         self._announces.advance(now)
         self._asker.advance(now, self.settings.interval_s)
         if now >= self._compare_at:
@@ -388,21 +402,39 @@ class Node:
             self._out.add(SaveRegistrations())
 
     def _judge_sight(self, now: float) -> None:
-        blind = self._sight.is_blind(now)
-        if blind == self._was_blind:
+        changed = self._sight.look(now)
+        blind = not self._sight.visible
+        if not changed and blind == self._was_blind:
             return
-        self._was_blind = blind
         if blind:
             last = self._sight.clock.last_proof_at
             self._stale_since = self._out.wall(now if last is None else min(last, now))
-            self._out.emit(now, Kind.VIEW_BLIND, "bus-down" if not self._sight.bus_up else "deaf")
+            self._out.emit(now, Kind.VIEW_BLIND, "deaf" if self._sight.up else "bus-down")
             self._guard.freeze(now)
-            return
-        self._sighted_at = now
-        self._guard.thaw(now)
-        self._catalog.grace(self.reconnect_spread_s())
-        self._asker.want(1)
-        self._out.emit(now, Kind.VIEW_SIGHTED)
+            self._opinion.freeze(now)
+        else:
+            if self._was_blind:
+                self._readiness.sighted_at = now
+                self._guard.thaw(now)
+                self._opinion.thaw(now)
+                self._catalog.grace(self.reconnect_spread_s())
+                self._asker.want(1)
+                self._out.emit(now, Kind.VIEW_SIGHTED)
+            self._catalog.sight_changed(self.reconnect_spread_s())
+        self._was_blind = blind
+
+    def _hurry(self, now: float) -> None:
+        """Where somebody's silence would count if only we knew that we are not deaf: speak now,
+        and know it from the echo."""
+        interval_s = self.settings.interval_s
+        may_at = self._hurried_at + HURRY_GAP_BEATS * interval_s
+        patience_s = HURRY_BEATS * interval_s
+        overdue_at = NEVER if self._was_blind else self._catalog.overdue_at(now - patience_s)
+        self._hurry_at = max(overdue_at + patience_s, may_at)
+        if now >= self._hurry_at:
+            self._hurried_at = now
+            self._hurry_at = now + HURRY_GAP_BEATS * interval_s
+            self._voice.speak_up(now)
 
     def _show_sight(self, now: float) -> bool:
         stale_since = self._stale_since if self._was_blind else None
@@ -415,11 +447,11 @@ class Node:
             self._asker.want(1)
 
     def _from_another(
-        self, envelope: Envelope, message: Message, received_at: float, now: float
+        self, envelope: Envelope, message: Message, bus: str, received_at: float, now: float
     ) -> str | None:
         match message:
             case Heartbeat():
-                return self._heartbeat(envelope, message, received_at, now)
+                return self._heartbeat(envelope, message, bus, received_at, now)
             case Announce():
                 reason = self._catalog.announce(envelope, message.record, now)
                 return self._identity.correct(envelope, reason)
@@ -430,19 +462,20 @@ class Node:
                 return None
             case SyncReply():
                 return self._asker.answered(envelope.sender, message, self.settings.interval_s, now)
+            case Opinion():
+                return self._opinion.heard(envelope, message, now)
             case AnnounceRequest() | SyncRequest():
                 return self._asked(envelope, message, now)
 
     def _heartbeat(
-        self, envelope: Envelope, beat: Heartbeat, received_at: float, now: float
+        self, envelope: Envelope, beat: Heartbeat, bus: str, received_at: float, now: float
     ) -> str | None:
-        reason = self._catalog.heartbeat(envelope, beat, received_at)
-        if reason is not None:
-            return self._identity.correct(envelope, reason)
-        entry = self._catalog.entries[envelope.sender]
-        if entry.last_heard_at is not None:
-            self._sight.heard(entry.node, entry.last_heard_at, len(self._catalog.alive))
-        self._announces.heard(entry, now)
+        sent_at = self._catalog.heartbeat(envelope, beat, bus, received_at)
+        if isinstance(sent_at, str):
+            return self._identity.correct(envelope, sent_at)
+        expected = self._catalog.paths.expected(bus)
+        self._sight.heard(bus, envelope.sender, sent_at, expected)
+        self._announces.heard(self._catalog.entries[envelope.sender], now)
         return None
 
     def _asked(

@@ -1,4 +1,7 @@
-"""Am I blind? Judged by what reaches us, never by what a connection says of itself."""
+"""Am I blind? Judged by what reaches us, never by what a connection says of itself.
+
+Sight is per bus. The agent is blind only while all of its buses are.
+"""
 
 from beacond.core.leases import NEVER, Heard, LeaseClock
 
@@ -8,54 +11,123 @@ USUAL_GAP_BEATS = 1.2
 """Intervals that may lie between two proofs when all is well: one, and its jitter."""
 
 
-class SightJudge:
-    """Proof is our own broadcast coming back, or half of the expected nodes heard."""
+class BusSight:
+    """What one bus brings us. Proof is our own broadcast coming back, or half of the nodes expected
+    on that bus."""
 
     def __init__(self, interval_s: float) -> None:
         self._blind_after_s = BLIND_BEATS * interval_s
         self._heard = Heard(USUAL_GAP_BEATS * interval_s)
-        self._echoed_at: float | None = None
-        self.clock = LeaseClock(USUAL_GAP_BEATS * interval_s)
-        self.bus_up = False
+        self.up = False
         self.can_publish = False
+        self.echoed_at: float | None = None
+        self.proof_at: float | None = None
+        """The latest moment at which this bus is known to have reached us."""
+        self.proof_reading = 0.0
+        """The lease clock's at that moment."""
 
-    def echoed(self, sent_at: float) -> bool:
-        """Our own broadcast of that moment came back; True where it proves anything new."""
-        if self._echoed_at is None or sent_at > self._echoed_at:
-            self._echoed_at = sent_at
-        return self._prove(sent_at)
-
-    def heard(self, node: str, moment: float, expected: int) -> bool:
+    def is_proof(self, node: str, moment: float, expected: int) -> bool:
         """Another node's broadcast of about that moment arrived."""
         count = self._heard.note(node, moment)
-        return expected > 0 and 2 * count >= expected and self._prove(moment)
+        return expected > 0 and 2 * count >= expected
 
     def forgive(self, seconds: float) -> None:
-        self.clock.forgive(seconds)
-        if self._echoed_at is not None:
-            self._echoed_at += seconds
-
-    def is_blind(self, now: float) -> bool:
-        # The same sum as the timer's: a difference may round to the other side of the limit.
-        return not self.bus_up or self.clock.last_proof_at is None or now >= self.blind_at
-
-    def is_mute(self, now: float) -> bool:
-        """We hear others, but not ourselves."""
-        if self.is_blind(now):
-            return False
-        echoed_at = self._echoed_at
-        late = echoed_at is None or now - echoed_at > self._blind_after_s
-        return late or not self.can_publish
+        if self.echoed_at is not None:
+            self.echoed_at += seconds
+        if self.proof_at is not None:
+            self.proof_at += seconds
 
     @property
     def blind_at(self) -> float:
-        """When we are blind unless something is heard until then."""
-        last = self.clock.last_proof_at
-        if last is None or not self.bus_up:
+        """When this bus is out of sight unless it brings something until then."""
+        if self.proof_at is None or not self.up:
             return NEVER
-        return last + self._blind_after_s
+        return self.proof_at + self._blind_after_s
 
-    def _prove(self, moment: float) -> bool:
-        before = self.clock.last_proof_at
+    def is_blind(self, now: float) -> bool:
+        # The same sum as the timer's: a difference may round to the other side of the limit.
+        return not self.up or self.proof_at is None or now >= self.blind_at
+
+    def is_mute(self, now: float) -> bool:
+        """It brings us others, but not ourselves."""
+        if self.is_blind(now):
+            return False
+        echoed_at = self.echoed_at
+        late = echoed_at is None or now - echoed_at > self._blind_after_s
+        return late or not self.can_publish
+
+
+class SightJudge:
+    """All buses together, and the lease clock, which any proof moves."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self.clock = LeaseClock(USUAL_GAP_BEATS * interval_s)
+        self.buses: dict[str, BusSight] = {}
+        self.visible: dict[str, float] = {}
+        """Buses in sight, as last judged, each with the lease clock's reading when it came."""
+
+    def bus(self, name: str) -> BusSight:
+        sight = self.buses.get(name)
+        if sight is None:
+            sight = self.buses[name] = BusSight(self._interval_s)
+        return sight
+
+    def remove(self, name: str) -> None:
+        self.buses.pop(name, None)
+        self.visible.pop(name, None)
+
+    def echoed(self, bus: str, sent_at: float) -> None:
+        """Our own broadcast of that moment came back over this bus."""
+        sight = self.bus(bus)
+        if sight.echoed_at is None or sent_at > sight.echoed_at:
+            sight.echoed_at = sent_at
+        self._prove(sight, sent_at)
+
+    def heard(self, bus: str, node: str, moment: float, expected: int) -> None:
+        """Another node's broadcast of about that moment arrived over this bus."""
+        sight = self.bus(bus)
+        if sight.is_proof(node, moment, expected):
+            self._prove(sight, moment)
+
+    def forgive(self, seconds: float) -> None:
+        self.clock.forgive(seconds)
+        for sight in self.buses.values():
+            sight.forgive(seconds)
+
+    def look(self, now: float) -> bool:
+        """Bring `visible` up to date; True where it changed."""
+        changed = False
+        for name, sight in self.buses.items():
+            blind = sight.is_blind(now)
+            if blind != (name not in self.visible):
+                changed = True
+                if blind:
+                    del self.visible[name]
+                else:
+                    self.visible[name] = sight.proof_reading
+        return changed
+
+    def is_mute(self, now: float) -> bool:
+        """We hear others over some bus, and ourselves over none."""
+        seen = [sight for sight in self.buses.values() if not sight.is_blind(now)]
+        return bool(seen) and all(sight.is_mute(now) for sight in seen)
+
+    @property
+    def up(self) -> bool:
+        return any(sight.up for sight in self.buses.values())
+
+    @property
+    def can_publish(self) -> bool:
+        return any(sight.can_publish for sight in self.buses.values())
+
+    @property
+    def blind_at(self) -> float:
+        """When the next bus goes out of sight unless it brings something until then."""
+        return min((self.buses[name].blind_at for name in self.visible), default=NEVER)
+
+    def _prove(self, sight: BusSight, moment: float) -> None:
         self.clock.prove(moment)
-        return before is None or moment > before
+        if sight.proof_at is None or moment > sight.proof_at:
+            sight.proof_at = moment
+            sight.proof_reading = self.clock.reading_of(moment)

@@ -8,13 +8,13 @@ import random
 from collections.abc import Sequence
 
 from beacond.core.catalog import Catalog
-from beacond.core.effects import ProbeNode
+from beacond.core.effects import Target
 from beacond.core.entry import Entry, Source
 from beacond.core.events import Kind
 from beacond.core.leases import NEVER
 from beacond.core.model import AgentState
-from beacond.core.names import is_loopback
 from beacond.core.outbox import Outbox
+from beacond.core.probes import Probes
 
 HELD_MIN = 2
 """One silent node alone is a dead node."""
@@ -28,19 +28,16 @@ PROBE_ROUND_S = 15.0
 class SilenceGuard:
     """Holds nodes that fell silent together, while some of them can be reached by other means."""
 
-    def __init__(
-        self, catalog: Catalog, out: Outbox, rng: random.Random, own_addresses: tuple[str, ...]
-    ) -> None:
+    def __init__(self, catalog: Catalog, out: Outbox, rng: random.Random, probes: Probes) -> None:
         self._catalog = catalog
         self._out = out
         self._rng = rng
-        self._own_addresses = frozenset(own_addresses)
-        self._local_fleet = all(is_loopback(a) for a in own_addresses)
+        self._probes = probes
         self._held: dict[str, Entry] = {}
         self._ends_at = 0.0
         self._probe_at = 0.0
         self._frozen_at: float | None = None
-        self._awaited: dict[str, bool | None] = {}
+        self._awaited: set[int] = set()
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -100,12 +97,14 @@ class SilenceGuard:
         elif now >= self._probe_at:
             self._probe(now)
 
-    def probed(self, node: str, reachable: bool) -> None:
+    def probed(self, number: int, reached: frozenset[Target]) -> None:
         """What a probe of one held node found. None of a round reachable: they are gone."""
-        if node not in self._awaited:
+        if number not in self._awaited:
             return
-        self._awaited[node] = reachable
-        if all(found is False for found in self._awaited.values()):
+        self._awaited.discard(number)
+        if reached:
+            self._awaited.clear()
+        elif not self._awaited:
             self._release()
 
     def _heard_count(self) -> int:
@@ -118,22 +117,16 @@ class SilenceGuard:
     def _probe(self, now: float) -> None:
         self._probe_at = now + PROBE_ROUND_S
         chosen = self._rng.sample(sorted(self._held), min(PROBED_NODES, len(self._held)))
-        targets = {node: self._targets(self._held[node]) for node in chosen}
-        self._awaited = {node: None if found else False for node, found in targets.items()}
-        for node, found in targets.items():
-            if found:
-                self._out.add(ProbeNode(node, found))
-        if not any(targets.values()):
+        targets = [found for node in chosen if (found := self._targets(self._held[node]))]
+        self._awaited = {self._probes.send(found) for found in targets}
+        if not targets:
             self._release()
 
-    def _targets(self, entry: Entry) -> tuple[tuple[str, int], ...]:
-        """Where this node's instances listen; never ourselves under another's name."""
+    def _targets(self, entry: Entry) -> tuple[Target, ...]:
         return tuple(
-            (address, instance.port)
+            target
             for instance in self._catalog.shown_instances(entry.node)
-            for address in instance.addresses
-            if address not in self._own_addresses
-            and (self._local_fleet or not is_loopback(address))
+            for target in self._probes.targets(instance.addresses, instance.port)
         )[:TARGETS_MAX]
 
     def _release(self) -> None:

@@ -15,9 +15,17 @@ Change = tuple[InstanceView | None, InstanceView | None]
 
 
 def instances_of(
-    node: str, body: Body, *, freshness: Freshness, last_resort: bool
+    node: str,
+    body: Body,
+    *,
+    freshness: Freshness,
+    last_resort: bool,
+    hidden: frozenset[str],
 ) -> tuple[InstanceView, ...]:
-    """A node's instances with what the node adds to them. `body.mode` is the host's, in force."""
+    """A node's instances, but the hidden ones, with what the node adds to them.
+
+    `body.mode` is the host's, in force.
+    """
     return tuple(
         InstanceView(
             id=i.id,
@@ -36,7 +44,7 @@ def instances_of(
             last_resort=last_resort,
         )
         for i in body.instances
-        if i.address or body.addresses
+        if (i.address or body.addresses) and i.id not in hidden
     )
 
 

@@ -70,6 +70,18 @@ class AgentView:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What one bus is worth, for those who look."""
+
+    in_sight: bool
+    proof_at: float | None
+    """Monotonic seconds at which it last is known to have reached us; None: never yet."""
+    mute: bool
+    agents: int
+    """Other living agents heard on it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """Whether the view moves. `stale_since` and `since` are Unix seconds of this host."""
 

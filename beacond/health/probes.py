@@ -17,7 +17,7 @@ from beacond import __version__
 from beacond.core.model import Check, Status
 from beacond.health.outcome import BODY_MAX, Outcome, clean_text, critical, reason_of, timed_out
 
-TARGETS_MAX = 16
+TARGETS_MAX = 64
 """Addresses tried at a second look."""
 BODY_WAIT_S = 1.0
 """How long a body is waited for once the status is known."""
@@ -157,24 +157,22 @@ async def probe_tcp(address: str, port: int, timeout_s: float) -> Outcome:
     return Outcome(Status.PASSING, "connected")
 
 
-async def tcp_reachable(targets: Sequence[tuple[str, int]], timeout_s: float) -> bool:
-    """Whether any of these (IP literal, port) accepts a TCP connection in time.
+async def tcp_reachable(
+    targets: Sequence[tuple[str, int]], timeout_s: float
+) -> frozenset[tuple[str, int]]:
+    """Those of these (IP literal, port) that accept a TCP connection in time.
 
-    All are tried at once; of a longer list the first 16.
+    All are tried at once; of a longer list the first 64.
     """
-    attempts = [asyncio.create_task(_accepts(*target)) for target in targets[:TARGETS_MAX]]
+    attempts = {target: asyncio.create_task(_accepts(*target)) for target in targets[:TARGETS_MAX]}
     try:
-        async with asyncio.timeout(timeout_s):
-            for attempt in asyncio.as_completed(attempts):
-                if await attempt:
-                    return True
-    except TimeoutError:
-        pass
+        if attempts:
+            await asyncio.wait(attempts.values(), timeout=timeout_s)
+        return frozenset(t for t, task in attempts.items() if task.done() and task.result())
     finally:
-        for task in attempts:
+        for task in attempts.values():
             task.cancel()
-        await asyncio.gather(*attempts, return_exceptions=True)
-    return False
+        await asyncio.gather(*attempts.values(), return_exceptions=True)
 
 
 async def _accepts(address: str, port: int) -> bool:

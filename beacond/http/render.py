@@ -218,6 +218,7 @@ def _bus(bus: BusStatus) -> Json:
         "since": rfc3339(bus.since),
         "mute": bus.mute,
         "reason": bus.reason,
+        "agents": bus.agents,
     }
 
 

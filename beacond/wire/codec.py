@@ -14,6 +14,7 @@ from beacond.core.messages import (
     Goodbye,
     Heartbeat,
     Message,
+    Opinion,
     Superseded,
     SyncReply,
     SyncRequest,
@@ -137,6 +138,8 @@ class Codec:
                 return payloads.SYNC_REPLY, payloads.sync_reply_fields(message, self._raw_of)
             case Superseded(incarnation, boot_id):
                 return payloads.SUPERSEDED, {"inc": incarnation, "boot": boot_id}
+            case Opinion():
+                return payloads.OPINION, payloads.opinion_fields(message)
 
     def _raw_of(self, record: Record) -> bytes:
         raw = record.raw
@@ -173,6 +176,8 @@ class Codec:
                 return payloads.sync_reply(written, self._open_relayed)
             case payloads.SUPERSEDED:
                 return payloads.superseded(written)
+            case payloads.OPINION:
+                return payloads.opinion(written)
             case _:
                 raise DecodeError("unknown-kind", f"kind {kind}")
 
@@ -193,7 +198,9 @@ class Codec:
             return None
 
 
-_KINDS = range(payloads.HEARTBEAT, payloads.SUPERSEDED + 1)
+_KINDS = frozenset(
+    {*range(payloads.HEARTBEAT, payloads.SUPERSEDED + 1), payloads.OPINION},
+)
 
 
 def _envelope(content: list[object]) -> Envelope:

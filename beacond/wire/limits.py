@@ -50,3 +50,5 @@ KEY_MIN = 16
 KEY_MAX = 1024
 KEYS_MAX = 16
 KEYS_FILE_MAX = 64 * 1024
+OPINION_MAX = 64
+"""Instances tried in one round."""

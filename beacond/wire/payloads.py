@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+from beacond.core import names
 from beacond.core.messages import (
     AnnounceRequest,
     Goodbye,
     Heartbeat,
     Known,
+    Opinion,
     Superseded,
     SyncEntry,
     SyncReply,
@@ -22,6 +24,7 @@ from beacond.wire.limits import (
     DIGEST_SIZE,
     HOLD_MAX_MS,
     KNOWN_MAX,
+    OPINION_MAX,
     SYNC_ENTRIES_MAX,
     TOMBSTONES_MAX,
     TTL_MAX_MS,
@@ -39,6 +42,8 @@ SYNC_REPLY = 6
 SUPERSEDED = 7
 SHARD_DIGEST = 8
 """Reserved for relays: nothing sends it yet, and to us it is an unknown kind."""
+
+OPINION = 9
 
 OpenRelayed = Callable[[bytes], Record | None]
 """A record that its owner did not send us itself; None where we can't use it."""
@@ -172,6 +177,38 @@ def _tombstone(item: object) -> Tombstone:
     values = fields.array(item, 2, COUNT_MAX, "a tombstone")
     return Tombstone(
         node=fields.label(values[0], "node"), incarnation=fields.incarnation(values[1])
+    )
+
+
+def opinion_fields(message: Opinion) -> Fields:
+    _fits(len(message.reached) + len(message.unreached), OPINION_MAX, "instances")
+    return {
+        "node": message.node,
+        "inc": message.incarnation,
+        "boot": message.boot_id,
+        "seq": message.seq,
+        "up": list(message.reached),
+        "down": list(message.unreached),
+        "ctl": message.control,
+    }
+
+
+def opinion(written: Fields) -> Opinion:
+    control = written.get("ctl")
+    if type(control) is not bool:
+        raise malformed("ctl")
+    up = fields.array(written.get("up"), 0, OPINION_MAX, "up")
+    down = fields.array(written.get("down"), 0, OPINION_MAX, "down")
+    return Opinion(
+        node=fields.label(written.get("node"), "node"),
+        incarnation=fields.incarnation(written.get("inc")),
+        boot_id=fields.boot_id(written.get("boot")),
+        seq=integer(written.get("seq"), 0, COUNT_MAX, "seq"),
+        reached=tuple([fields.text(each, names.is_instance_id, "an instance id") for each in up]),
+        unreached=tuple(
+            [fields.text(each, names.is_instance_id, "an instance id") for each in down]
+        ),
+        control=control,
     )
 
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beacond.core.catalog import Catalog
-from beacond.core.leases import LeaseClock
 from beacond.core.messages import Announce, Goodbye, Heartbeat, SyncEntry
 from beacond.core.model import AgentState, Key, Record
+from beacond.core.sight import SightJudge
 from beacond.core.tables import Tables
 from tests.support.core import Peer, Said, published
 
@@ -55,15 +55,15 @@ def _key(record: Record | None) -> Key | None:
 class Believer:
     def __init__(self) -> None:
         self.tables = Tables(1)
-        clock = LeaseClock(6.0)
-        clock.prove(0.0)
-        self.catalog = Catalog("me", self.tables, clock)
+        sight = SightJudge(5.0)
+        sight.clock.prove(0.0)
+        self.catalog = Catalog("me", self.tables, sight)
 
     def hear(self, said: list[Said]) -> "Believer":
         for envelope, message in said:
             match message:
                 case Heartbeat():
-                    self.catalog.heartbeat(envelope, message, 0.0)
+                    self.catalog.heartbeat(envelope, message, "bus", 0.0)
                 case Announce(record):
                     self.catalog.announce(envelope, record, 0.0)
                 case Goodbye():

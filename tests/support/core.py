@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from beacond.core.effects import Changed, Dropped, Effect, Emit, ProbeNode, Publish, Send
+from beacond.core.effects import Changed, Dropped, Effect, Emit, Probe, Publish, Send
 from beacond.core.local import Change, ModeState
 from beacond.core.messages import Announce, Envelope, Goodbye, Heartbeat, Message
 from beacond.core.model import Body, InstanceSpec, Mode, Published, Record
@@ -91,6 +91,8 @@ class Hand:
         given = replace(given, **settings)
         self.node = Node(given, random.Random(seed), self.now, WALL)
         self.echoes = True
+        self.echoing = ["b"]
+        """The buses that do."""
         self.effects: list[Effect] = []
         """Of all calls since `take`."""
 
@@ -116,9 +118,12 @@ class Hand:
     def down(self, *, bus: str = "b") -> None:
         self.did(self.node.bus_changed(bus, up=False, can_publish=False, reason="", now=self.now))
 
-    def hear(self, *said: Said, waited_s: float = 0.0) -> None:
+    def hear(self, *said: Said, waited_s: float = 0.0, bus: str = "b") -> None:
         for envelope, message in said:
-            self.did(self.node.receive(envelope, message, self.now - waited_s, self.now))
+            self._receive(envelope, message, bus, self.now - waited_s)
+
+    def _receive(self, envelope: Envelope, message: Message, bus: str, at: float) -> None:
+        self.did(self.node.receive(envelope, message, bus=bus, received_at=at, now=self.now))
 
     def offer(self, *specs: InstanceSpec) -> None:
         self.did(self.node.change(Change("http", specs), self.now))
@@ -128,7 +133,8 @@ class Hand:
         if self.echoes:
             for effect in effects:
                 if isinstance(effect, Publish):
-                    self.did(self.node.receive(effect.envelope, effect.message, self.now, self.now))
+                    for bus in self.echoing:
+                        self._receive(effect.envelope, effect.message, bus, self.now)
         return effects
 
     def run(self, seconds: float, *peers: Peer) -> None:
@@ -183,8 +189,8 @@ class Hand:
     def changed(self) -> list[tuple[str, ...]]:
         return [e.services for e in self.effects if isinstance(e, Changed)]
 
-    def probes(self) -> list[ProbeNode]:
-        return [e for e in self.effects if isinstance(e, ProbeNode)]
+    def probes(self) -> list[Probe]:
+        return [e for e in self.effects if isinstance(e, Probe)]
 
     def instances(self, service: str) -> tuple[InstanceView, ...]:
         return self.node.view.instances_of(service)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from beacond.core.effects import Dropped, Effect, Emit, ProbeNode, Publish, Send
+from beacond.core.effects import Dropped, Effect, Emit, Probe, Publish, Send
 from beacond.core.events import Event
 from beacond.core.local import Change, ModeState
 from beacond.core.messages import Envelope, Message
@@ -239,17 +239,21 @@ class Fleet:
                     self._note(host, event)
                 case Dropped(reason):
                     host.dropped[reason] += 1
-                case ProbeNode(node, _):
-                    found = self.reachable(node)
-                    self.after(0.01, lambda n=node, f=found: self._probed(host, n, f))
+                case Probe(number, targets):
+                    found = frozenset(t for t in targets if self.reachable(self._at(t[0])))
+                    self.after(0.01, lambda n=number, f=found: self._probed(host, n, f))
         self._arm(host)
+
+    def _at(self, address: str) -> str:
+        number = [int(part) for part in address.split(".")]
+        return list(self.hosts)[number[2] * 250 + number[3] - 2]
 
     def _named(self, node: str) -> list[str]:
         return [h.name for h in self.hosts.values() if h.core and h.core.settings.node == node]
 
-    def _probed(self, host: Host, node: str, reachable: bool) -> None:
+    def _probed(self, host: Host, number: int, reached: frozenset[tuple[str, int]]) -> None:
         if host.core is not None:
-            self._perform(host, host.core.probed(node, reachable, self.now))
+            self._perform(host, host.core.probed(number, reached, self.now))
 
     def _transmit(
         self, host: Host, envelope: Envelope, message: Message, receivers: list[str]
@@ -276,7 +280,10 @@ class Fleet:
 
     def _deliver(self, host: Host, envelope: Envelope, message: Message) -> None:
         assert host.core is not None
-        self._perform(host, host.core.receive(envelope, message, self.now, self.now))
+        self._perform(
+            host,
+            host.core.receive(envelope, message, bus="sim", received_at=self.now, now=self.now),
+        )
 
     def _note(self, host: Host, event: Event) -> None:
         about = event.instance or event.agent

@@ -2,11 +2,11 @@
 
 import pytest
 
-from beacond.core import catalog as catalog_module
 from beacond.core.catalog import FORGET_S, Catalog
-from beacond.core.leases import LeaseClock
+from beacond.core.entry import TTL_MAX_S, TTL_MIN_S
 from beacond.core.messages import Announce, Goodbye, Heartbeat, SyncEntry
 from beacond.core.model import AgentState, Freshness, Mode, Status
+from beacond.core.sight import SightJudge
 from beacond.core.tables import Tables
 from tests.support.core import Peer, Said, published
 
@@ -18,9 +18,10 @@ class Bench:
     """One catalog; time passes by hand, and every second of it is proven."""
 
     def __init__(self) -> None:
-        self.clock = LeaseClock(6.0)
+        sight = SightJudge(5.0)
+        self.clock = sight.clock
         self.tables = Tables(1)
-        self.catalog = Catalog("me", self.tables, self.clock)
+        self.catalog = Catalog("me", self.tables, sight)
         self.now = 0.0
         self.clock.prove(self.now)
 
@@ -29,7 +30,9 @@ class Bench:
         for envelope, message in said:
             match message:
                 case Heartbeat():
-                    reason = self.catalog.heartbeat(envelope, message, self.now - waited_s)
+                    at = self.now - waited_s
+                    sent_at = self.catalog.heartbeat(envelope, message, "bus", at)
+                    reason = sent_at if isinstance(sent_at, str) else None
                 case Announce(record):
                     reason = self.catalog.announce(envelope, record, self.now)
                 case Goodbye():
@@ -190,10 +193,10 @@ def test_new_stamp_series_after_a_suspension_is_not_taken_for_old(bench: Bench, 
 def test_announced_ttl_and_pace_are_clamped(bench: Bench, peer: Peer) -> None:
     bench.know(peer)
     bench.hear(peer.heartbeat(0.0, ttl_ms=10**12))
-    assert bench.catalog.entries["a"].ttl_s == catalog_module.TTL_MAX_S
+    assert bench.catalog.entries["a"].ttl_s == TTL_MAX_S
     other = Peer("b")
     bench.hear(other.announce(published("web")), other.heartbeat(0.0, ttl_ms=0, next_ms=0))
-    assert bench.catalog.entries["b"].ttl_s == catalog_module.TTL_MIN_S
+    assert bench.catalog.entries["b"].ttl_s == TTL_MIN_S
     bench.wait(0.75)
     assert bench.state("b") is ALIVE, "not suspect at the very next moment"
 
@@ -492,7 +495,7 @@ def test_restored_tombstone_stops_resurrection(bench: Bench, peer: Peer) -> None
 def test_more_nodes_than_the_most_are_refused_and_known_ones_still_heard(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog_module, "NODES_MAX", 3)
+    monkeypatch.setattr("beacond.core.catalog.NODES_MAX", 3)
     peers = [Peer(name) for name in ("a", "b", "c", "d")]
     reasons = [bench.hear(peer.heartbeat(0.0)) for peer in peers]
     assert reasons == [None, None, None, "too-many-nodes"]
@@ -519,7 +522,7 @@ def test_gone_nodes_are_forgotten_after_a_day(bench: Bench, peer: Peer) -> None:
 
 
 def test_gone_nodes_do_not_keep_new_ones_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_module, "GONE_MAX", 2)
+    monkeypatch.setattr("beacond.core.catalog.GONE_MAX", 2)
     for number in range(5):
         peer = Peer(f"a{number}")
         bench.know(peer)

@@ -22,9 +22,12 @@ def put(tables: Tables, node: str, *services: str) -> None:
     tables.flush()
 
 
+PLAIN = {"freshness": Freshness.FRESH, "last_resort": False, "hidden": frozenset()}
+
+
 def test_instance_gets_what_its_node_adds() -> None:
     body = Body("z1", ("10.0.0.1", "fd00::1"), "1", Mode.DRAINING, (published("web"),))
-    (made,) = instances_of("a", body, freshness=Freshness.FRESH, last_resort=False)
+    (made,) = instances_of("a", body, **PLAIN)
     assert (made.node, made.zone, made.addresses) == ("a", "z1", body.addresses)
     assert made.mode is Mode.DRAINING
 
@@ -40,13 +43,13 @@ def test_instance_gets_what_its_node_adds() -> None:
 )
 def test_stricter_of_two_modes_counts(own: Mode, hosts: Mode, effective: Mode) -> None:
     body = Body("", ("10.0.0.1",), "1", hosts, (published("web", mode=own),))
-    (made,) = instances_of("a", body, freshness=Freshness.FRESH, last_resort=False)
+    (made,) = instances_of("a", body, **PLAIN)
     assert made.mode is effective
 
 
 def test_instance_nobody_could_connect_to_is_not_shown() -> None:
     body = Body(instances=(published("web"), published("db", address="10.0.0.9")))
-    shown = instances_of("a", body, freshness=Freshness.FRESH, last_resort=False)
+    shown = instances_of("a", body, **PLAIN)
     assert [i.service for i in shown] == ["db"]
 
 
