@@ -73,7 +73,7 @@ class Node:
         self.registry = Registry(settings.addresses)
         self._voice = Voice(settings, self._out, rng, now)
         probes = Probes(self._out, settings.addresses)
-        self._guard = SilenceGuard(self._catalog, self._out, rng, probes)
+        self._guard = SilenceGuard(self._catalog, self._out, rng, probes, settings.interval_s)
         self._opinion = SecondOpinion(self._catalog, self._out, rng, probes, settings)
         self._identity = Identity(
             settings,
@@ -85,7 +85,7 @@ class Node:
         )
         self._announces = AnnounceAsker(self._catalog, self._out, rng, settings.interval_s)
         self._asker = SyncAsker(self._catalog, self._out, rng)
-        self._asker.want(SYNC_PASSES_AT_START)
+        self._asker.want(SYNC_PASSES_AT_START, now)
         self._answerer = SyncAnswerer(self._catalog, self._out)
         self._digests = DigestWatch(self._catalog)
         self._compare_at = now + settings.interval_s
@@ -418,7 +418,7 @@ class Node:
                 self._guard.thaw(now)
                 self._opinion.thaw(now)
                 self._catalog.grace(self.reconnect_spread_s())
-                self._asker.want(1)
+                self._asker.want(1, now)
                 self._out.emit(now, Kind.VIEW_SIGHTED)
             self._catalog.sight_changed(self.reconnect_spread_s())
         self._was_blind = blind
@@ -444,7 +444,7 @@ class Node:
         self._compare_at = now + self.settings.interval_s
         # An agent that was outdone believes another of its own name than the others do.
         if self._digests.differs() and not self._was_blind and not self.conflict:
-            self._asker.want(1)
+            self._asker.want(1, now)
 
     def _from_another(
         self, envelope: Envelope, message: Message, bus: str, received_at: float, now: float

@@ -22,17 +22,25 @@ HOLD_S = 600.0
 PROBED_NODES = 3
 TARGETS_MAX = 4
 """Addresses tried at one node."""
-PROBE_ROUND_S = 15.0
+PROBE_ROUND_BEATS = 3.0
 
 
 class SilenceGuard:
     """Holds nodes that fell silent together, while some of them can be reached by other means."""
 
-    def __init__(self, catalog: Catalog, out: Outbox, rng: random.Random, probes: Probes) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        out: Outbox,
+        rng: random.Random,
+        probes: Probes,
+        interval_s: float,
+    ) -> None:
         self._catalog = catalog
         self._out = out
         self._rng = rng
         self._probes = probes
+        self._round_s = PROBE_ROUND_BEATS * interval_s
         self._held: dict[str, Entry] = {}
         self._ends_at = 0.0
         self._probe_at = 0.0
@@ -77,6 +85,10 @@ class SilenceGuard:
             return
         self._held = {n: e for n, e in self._held.items() if e.held and e.leased}
         silent = {n: e for n, e in self._catalog.suspects.items() if not e.doubted}
+        if self._held and len(silent) < HELD_MIN:
+            # The others were heard again: what is left is no mass silence any more.
+            self._release(doubted=False)
+            return
         if not self._held:
             # Heartbeats are an interval apart, so who falls silent together is not suspect at
             # once: before the first of them goes, those count too whose heartbeat is late.
@@ -105,7 +117,7 @@ class SilenceGuard:
         if reached:
             self._awaited.clear()
         elif not self._awaited:
-            self._release()
+            self._release(doubted=True)
 
     def _heard_count(self) -> int:
         shown = (AgentState.ALIVE, AgentState.SUSPECT)
@@ -115,12 +127,12 @@ class SilenceGuard:
         )
 
     def _probe(self, now: float) -> None:
-        self._probe_at = now + PROBE_ROUND_S
+        self._probe_at = now + self._round_s
         chosen = self._rng.sample(sorted(self._held), min(PROBED_NODES, len(self._held)))
         targets = [found for node in chosen if (found := self._targets(self._held[node]))]
         self._awaited = {self._probes.send(found) for found in targets}
         if not targets:
-            self._release()
+            self._release(doubted=True)
 
     def _targets(self, entry: Entry) -> tuple[Target, ...]:
         return tuple(
@@ -129,9 +141,9 @@ class SilenceGuard:
             for target in self._probes.targets(instance.addresses, instance.port)
         )[:TARGETS_MAX]
 
-    def _release(self) -> None:
+    def _release(self, *, doubted: bool) -> None:
         for entry in self._held.values():
-            self._catalog.release(entry, doubted=True)
+            self._catalog.release(entry, doubted=doubted)
         self._held.clear()
         self._awaited.clear()
 

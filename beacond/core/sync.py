@@ -55,6 +55,7 @@ class SyncAsker:
         self._requests = 0
         self._failures = 0
         self._asked: set[str] = set()
+        self._heard_since = 0.0
         self.wanted = 0
         self.done = False
         """A whole pass was made since our start."""
@@ -63,8 +64,12 @@ class SyncAsker:
     def deadline(self) -> float:
         return self._walk.asked_at + ANSWER_S if self._walk is not None else NEVER
 
-    def want(self, passes: int) -> None:
-        """Make so many passes, each with another node, as soon as there is one to ask."""
+    def want(self, passes: int, now: float) -> None:
+        """Make so many passes, each with another node, as soon as there is one to ask.
+
+        Only who is heard from now on: others may not be there any more, or not yet again.
+        """
+        self._heard_since = now
         self._asked.clear()
         self._failures = 0
         self.wanted = max(self.wanted, passes)
@@ -107,7 +112,9 @@ class SyncAsker:
         heard = sorted(
             e.node
             for e in self._catalog.alive.values()
-            if e.source is Source.HEARD and e.node not in self._asked
+            if e.source is Source.HEARD
+            and e.node not in self._asked
+            and (e.last_heard_at or 0.0) >= self._heard_since
         )
         return self._rng.choice(heard) if heard else None
 

@@ -388,7 +388,7 @@ def test_two_agents_never_keep_a_dead_third_alive_by_syncing() -> None:
     fleet.kill("n002")
     for _ in range(30):
         for at in ("n000", "n001"):
-            fleet.hosts[at].core._asker.want(1)
+            fleet.hosts[at].core._asker.want(1, 0.0)
         fleet.run(1)
     assert fleet.answer("n000", "web") == fleet.answer("n001", "web") == names(2)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from beacond.core.silence import HOLD_S, PROBE_ROUND_S, PROBED_NODES, TARGETS_MAX
-from tests.support.core import Hand, Peer, published
+from beacond.core.silence import HOLD_S, PROBE_ROUND_BEATS, PROBED_NODES, TARGETS_MAX
+from tests.support.core import INTERVAL_S, Hand, Peer, published
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -70,7 +70,7 @@ def test_one_reachable_keeps_all_held_and_others_are_tried_in_turn() -> None:
     for probe, reachable in zip(first, (False, True, False), strict=True):
         reached = frozenset(probe.targets if reachable else ())
         me.did(me.node.probed(probe.number, reached, me.now))
-    me.run(PROBE_ROUND_S, *peers[4:])
+    me.run(PROBE_ROUND_BEATS * INTERVAL_S, *peers[4:])
     assert len(me.probes()) == 2 * PROBED_NODES
     assert len(me.answer("web")) == 6
 
@@ -177,3 +177,14 @@ def test_a_few_targets_of_a_node_are_enough() -> None:
     me.hear(*(p.announce(*many) for p in peers), *(p.heartbeat(me.now) for p in peers))
     me.run(16)
     assert [len(probe.targets) for probe in me.probes()] == [TARGETS_MAX, TARGETS_MAX]
+
+
+def test_one_that_is_left_of_a_mass_silence_is_held_no_longer() -> None:
+    peers = peers_of("a", "b", "c")
+    me = hand(peers)
+    me.run(16, peers[2])
+    assert me.node.held == ("a", "b")
+    me.hear(peers[0].heartbeat(me.now))
+    me.run(1, peers[0], peers[2])
+    assert me.node.held == ()
+    assert me.answer("web") == ["a", "c"]
