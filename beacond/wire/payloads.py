@@ -182,21 +182,20 @@ def _tombstone(item: object) -> Tombstone:
 
 def opinion_fields(message: Opinion) -> Fields:
     _fits(len(message.reached) + len(message.unreached), OPINION_MAX, "instances")
-    return {
+    written: Fields = {
         "node": message.node,
         "inc": message.incarnation,
         "boot": message.boot_id,
         "seq": message.seq,
         "up": list(message.reached),
         "down": list(message.unreached),
-        "ctl": message.control,
     }
+    if message.control:
+        written["ctl"] = 1
+    return written
 
 
 def opinion(written: Fields) -> Opinion:
-    control = written.get("ctl")
-    if type(control) is not bool:
-        raise malformed("ctl")
     up = fields.array(written.get("up"), 0, OPINION_MAX, "up")
     down = fields.array(written.get("down"), 0, OPINION_MAX, "down")
     return Opinion(
@@ -208,7 +207,7 @@ def opinion(written: Fields) -> Opinion:
         unreached=tuple(
             [fields.text(each, names.is_instance_id, "an instance id") for each in down]
         ),
-        control=control,
+        control=bool(integer(written.get("ctl", 0), 0, 1, "ctl")),
     )
 
 

@@ -15,6 +15,7 @@ from beacond.core.messages import (
     Heartbeat,
     Known,
     Message,
+    Opinion,
     Superseded,
     SyncEntry,
     SyncReply,
@@ -36,6 +37,7 @@ boot_ids = st.binary(min_size=16, max_size=16)
 ttls = st.integers(TTL_MIN_MS, TTL_MAX_MS)
 modes = st.sampled_from(Mode)
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+ids = st.from_regex(r"[!-~]([ -~]{0,30}[!-~])?", fullmatch=True)
 ports = st.integers(1, 65535)
 tags = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=60).filter(
     names.is_tag
@@ -52,7 +54,7 @@ def sorted_pairs(keys: st.SearchStrategy[str], values: st.SearchStrategy[object]
 
 published = st.builds(
     Published,
-    id=st.from_regex(r"[!-~]([ -~]{0,30}[!-~])?", fullmatch=True),
+    id=ids,
     service=labels,
     port=ports,
     ports=sorted_pairs(port_names, ports),
@@ -95,6 +97,16 @@ without_records = st.one_of(
     st.builds(AnnounceRequest, counts_from_0),
     st.builds(Goodbye, counts_from_0, st.integers(0, HOLD_MAX_MS)),
     st.builds(Superseded, incarnations, boot_ids),
+    st.builds(
+        Opinion,
+        labels,
+        incarnations,
+        boot_ids,
+        counts_from_0,
+        st.lists(ids, max_size=9).map(tuple),
+        st.lists(ids, max_size=9).map(tuple),
+        st.booleans(),
+    ),
     st.builds(SyncRequest, counts_from_0, places, places, st.lists(knowns, max_size=9).map(tuple)),
 )
 

@@ -15,6 +15,7 @@ from beacond.core.messages import (
     Heartbeat,
     Known,
     Message,
+    Opinion,
     Superseded,
     SyncEntry,
     SyncReply,
@@ -32,6 +33,7 @@ KINDS: dict[str, type] = {
     "sync_request": SyncRequest,
     "sync_reply": SyncReply,
     "superseded": Superseded,
+    "opinion": Opinion,
 }
 
 
@@ -45,7 +47,7 @@ def to_json(value: Any) -> Any:
             return value.hex()
         case Record(raw=bytes() as raw):
             return raw.hex()
-        case Envelope() | Heartbeat() | AnnounceRequest() | Goodbye() | Superseded():
+        case Envelope() | Heartbeat() | AnnounceRequest() | Goodbye() | Superseded() | Opinion():
             return to_json(asdict(value))
         case Known() | Tombstone() | Published() | Body():
             return {key: to_json(getattr(value, key)) for key in value.__slots__}
@@ -105,6 +107,9 @@ def message_from_json(kind: str, written: Json, open_raw: Callable[[bytes], Reco
             return AnnounceRequest(**written)
         case "goodbye":
             return Goodbye(**written)
+        case "opinion":
+            lists = {key: tuple(written[key]) for key in ("reached", "unreached")}
+            return Opinion(**{**written, **lists, "boot_id": bytes.fromhex(written["boot_id"])})
         case "superseded":
             return Superseded(written["incarnation"], bytes.fromhex(written["boot_id"]))
         case "sync_request":

@@ -118,6 +118,7 @@ def _refused_fields() -> list[Case]:
     known, entry = ["web-c", 1, BOOT, 1], [raw_record(), 0, 15_000]
     request: Case = {"req": 1, "after": "", "upto": "", "known": [known]}
     reply: Case = {"req": 1, "upto": "", "recs": [entry], "tombs": [["web-0", 4]]}
+    opinion: Case = {"node": "web-c", "inc": 1, "boot": BOOT, "seq": 1, "up": [], "down": ["a"]}
     others: list[tuple[str, int, Case]] = [
         ("announce without a record", 2, {}),
         ("announce of text", 2, {"rec": "R"}),
@@ -134,6 +135,12 @@ def _refused_fields() -> list[Case]:
         ("sync reply with a record as text", 6, reply | {"recs": [["R", 0, 15_000]]}),
         ("sync reply with a tombstone of incarnation 0", 6, reply | {"tombs": [["web-0", 0]]}),
         ("superseded without a boot id", 7, {"inc": 1}),
+        ("opinion on no node", 9, opinion | {"node": ""}),
+        ("opinion without what was reached", 9, {k: opinion[k] for k in opinion if k != "up"}),
+        ("opinion with an empty id", 9, opinion | {"down": [""]}),
+        ("opinion on 65 instances", 9, opinion | {"up": [f"i{n}" for n in range(65)]}),
+        ("opinion with a control of 2", 9, opinion | {"ctl": 2}),
+        ("opinion with a control of true", 9, opinion | {"ctl": True}),
     ]
     missing = [
         (f"heartbeat without {key}", {k: v for k, v in HEARTBEAT_FIELDS.items() if k != key})
@@ -156,7 +163,7 @@ def _refused_parts() -> list[Case]:
         ("an empty part", "malformed", {"data": b""}),
         ("a part as text", "malformed", {"data": "x"}),
         ("parts of a part", "unknown-kind", {"kind": 0}),
-        ("parts of a kind of the future", "unknown-kind", {"kind": 9}),
+        ("parts of a kind of the future", "unknown-kind", {"kind": 10}),
     ]
     first, other = frame(0, part), frame(0, part | {"part": 1, "of": 3})
     rubbish = frame(0, part | {"part": 1, "data": b"\xc1"})

@@ -20,6 +20,7 @@ from beacond.core.messages import (
     Heartbeat,
     Known,
     Message,
+    Opinion,
     Superseded,
     SyncEntry,
     SyncReply,
@@ -124,6 +125,16 @@ def message_cases() -> list[Case]:
         ),
         ("sync reply with nothing", envelope(to=NODE), SyncReply(5, (), (), "")),
         ("superseded", envelope(to=NODE), Superseded(4, bytes(16))),
+        (
+            "opinion on a node of which something answers",
+            envelope(),
+            Opinion("web-c", 9, BOOT, 41, ("shop 2",), ("plain",), True),
+        ),
+        (
+            "opinion of an agent that reached nobody",
+            envelope(),
+            Opinion("web-c", 9, BOOT, 0, (), ("plain", "shop 2"), False),
+        ),
     ]
     return [
         case

@@ -199,6 +199,11 @@ def _payload(kind: str, said: Json) -> tuple[int, dict[str, Any]]:
             return 6, head | {"recs": entries, "tombs": tombstones}
         case "superseded":
             return 7, {"inc": said["incarnation"], "boot": bytes.fromhex(said["boot_id"])}
+        case "opinion":
+            who = {"node": said["node"], "inc": said["incarnation"]}
+            which = {"boot": bytes.fromhex(said["boot_id"]), "seq": said["seq"]}
+            found = {"up": said["reached"], "down": said["unreached"]}
+            return 9, who | which | found | ({"ctl": 1} if said["control"] else {})
     raise AssertionError(kind)
 
 
