@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 HTTP := 127.0.0.1:8650
 DNS := 127.0.0.1:8653
 
-.PHONY: help run test check demo bench lock clean venv test-venv lint
+.PHONY: help run test check demo bench freshness availability soak sim lock clean venv test-venv peers lint
 
 help:
 	@echo "make run     an agent on this machine, and what to try with it"
@@ -17,6 +17,10 @@ help:
 	@echo "make check   lint, types and house rules only (seconds)"
 	@echo "make demo    a small fleet, losing its bus, and still answering"
 	@echo "make bench   the figures of the benchmarks"
+	@echo "make freshness     how soon a change is seen, beside Serf, etcd and ZooKeeper"
+	@echo "make availability  what is answered while things fail, beside the same"
+	@echo "make soak    30 minutes of churn and faults, and what grew"
+	@echo "make sim     2,000 fleets in virtual time, each with faults of its own"
 	@echo "make lock    the locks again, from pyproject.toml"
 	@echo "make clean   remove what the others made"
 
@@ -55,6 +59,18 @@ demo: test-venv
 bench: test-venv
 	@$(BIN)/python -m tests.bench
 
+freshness: peers
+	@$(BIN)/python -m tests.freshness
+
+availability: peers
+	@$(BIN)/python -m tests.availability
+
+soak: test-venv
+	@$(BIN)/python -m tests.soak
+
+sim: test-venv
+	@$(BIN)/python -m tests.sim --seeds 2000
+
 # Pins that still fit stay; remove the lock files first to move all of them to the newest.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml --group build
@@ -70,6 +86,9 @@ clean:
 
 venv:
 	@sh .ci/venv.sh requirements.lock
+
+peers: test-venv
+	@sh .ci/servers.sh tests/apt-peers.txt
 
 test-venv:
 	@sh .ci/venv.sh requirements-test.lock

@@ -250,9 +250,15 @@ class Catalog:
         entry.held = True
 
     def release(self, entry: Entry, *, doubted: bool) -> None:
-        """Let the lease end as usual; `doubted`: and don't hold it again while it is silent."""
+        """Let the lease end as usual; `doubted`: and don't hold it again while it is silent.
+
+        Of whom nothing was found out yet, the lease does not end before a closer look.
+        """
         entry.held = False
         entry.doubted = entry.doubted or doubted
+        if not doubted:
+            entry.expires_at = max(entry.expires_at, self._clock.proven + entry.suspect_s)
+            self.newly_suspect.append(entry)
         self._due.push(entry.node, entry.expires_at)
 
     def keep_as_last_resort(self, entry: Entry) -> None:

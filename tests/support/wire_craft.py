@@ -24,7 +24,7 @@ HEARTBEAT_FIELDS = {
 }
 
 
-def sealed(magic: bytes, content: bytes, key: str = "", head: bytes = b"\x01\x00") -> bytes:
+def sealed(magic: bytes, content: bytes, key: str = "", head: bytes = b"\x01\x01") -> bytes:
     """Header, content and (with a key's name) tag."""
     if not key:
         return magic + head + b"\0" + bytes(4) + content
@@ -40,7 +40,7 @@ def frame(
     *,
     more: Sequence[Any] = (),
     key: str = "",
-    head: bytes = b"\x01\x00",
+    head: bytes = b"\x01\x01",
     **changed: Any,
 ) -> bytes:
     values = {

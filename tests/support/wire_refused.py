@@ -45,7 +45,7 @@ def _refused_frames() -> list[Case]:
             keys=ring,
         ),
         _refused(
-            "the minor version changed", "bad-signature", good[:2] + b"\x01" + good[3:], keys=ring
+            "the minor version changed", "bad-signature", good[:2] + b"\x02" + good[3:], keys=ring
         ),
         _refused("the tag cut short", "bad-signature", good[:-1], keys=ring),
         _refused(

@@ -179,12 +179,17 @@ def test_a_few_targets_of_a_node_are_enough() -> None:
     assert [len(probe.targets) for probe in me.probes()] == [TARGETS_MAX, TARGETS_MAX]
 
 
-def test_one_that_is_left_of_a_mass_silence_is_held_no_longer() -> None:
+def test_one_that_is_left_of_a_mass_silence_is_held_no_longer_but_looked_into_first() -> None:
     peers = peers_of("a", "b", "c")
     me = hand(peers)
     me.run(16, peers[2])
     assert me.node.held == ("a", "b")
+    me.run(2 * INTERVAL_S, peers[2])
+    before = len(me.probes())
     me.hear(peers[0].heartbeat(me.now))
     me.run(1, peers[0], peers[2])
     assert me.node.held == ()
+    assert me.answer("web") == ["a", "b", "c"]
+    assert len(me.probes()) == before + 1
+    me.run(3 * INTERVAL_S, peers[0], peers[2])
     assert me.answer("web") == ["a", "c"]

@@ -156,9 +156,9 @@ def test_names_of_vectors_are_unique() -> None:
 
 def _sealed(magic: bytes, content: bytes, secrets: list[bytes]) -> bytes:
     if not secrets:
-        return magic + b"\x01\x00\x00" + b"\x00\x00\x00\x00" + content
+        return magic + b"\x01\x01\x00" + b"\x00\x00\x00\x00" + content
     key_id = hmac.new(secrets[0], b"beacond key id", hashlib.sha256).digest()[:4]
-    signed = magic + b"\x01\x00\x01" + key_id + content
+    signed = magic + b"\x01\x01\x01" + key_id + content
     return signed + hmac.new(secrets[0], signed, hashlib.sha256).digest()[:16]
 
 
