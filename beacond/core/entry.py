@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from hashlib import blake2b
 
-from beacond.core.leases import SendStamps
+from beacond.core.leases import NEVER, SendStamps
 from beacond.core.messages import Heartbeat
 from beacond.core.model import AgentState, Freshness, Mode, Record
 from beacond.core.view import AgentView
@@ -106,6 +106,8 @@ class Entry:
     hidden: frozenset[str] = NOTHING
     """Instances that several agents could not reach since it fell silent: not shown."""
 
+    corrected_at: float = -NEVER
+    """When an old boot of it was last heard, and perhaps told so."""
     request_at: float | None = None
     """When to ask its owner for the state we miss."""
     share: int = field(default=0)

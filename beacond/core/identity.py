@@ -73,11 +73,17 @@ class Identity:
         self._catalog.put_own(self._voice.record, self._settings.ttl_s, now)
         self._out.add(SaveIncarnation(raised))
 
-    def correct(self, envelope: Envelope, reason: str | None) -> str | None:
-        """Tell a node that its incarnation is old; a few of all who hear it do."""
+    def correct(self, envelope: Envelope, reason: str | None, now: float) -> str | None:
+        """Tell a node that its incarnation is old; a few of all who hear it do.
+
+        However many of its messages come, and over however many buses, one is judged an interval.
+        """
         if reason not in ("old-incarnation", "after-goodbye"):
             return reason
         entry = self._catalog.entries[envelope.sender]
+        if now < entry.corrected_at + self._settings.interval_s:
+            return reason
+        entry.corrected_at = now
         said_goodbye = envelope.incarnation <= entry.left_incarnation
         if self._rng.random() < NOTICES_WANTED / max(len(self._catalog.alive), 1):
             # A goodbye yields to a greater incarnation only, whatever the boot id.

@@ -93,7 +93,7 @@ class Node:
         self._hurry_at = NEVER
         self._hurried_at = -NEVER
         self._readiness = Readiness(self._asker, self._catalog, settings.interval_s, now)
-        self._armed_at = now
+        self._deadline = self._armed_at = now
         self._was_blind = True
         self._stale_since = wall
         self._stopping = False
@@ -169,6 +169,9 @@ class Node:
 
     def next_deadline(self) -> float:
         """Monotonic seconds at which `tick` has something to do."""
+        return self._deadline
+
+    def _reckon_deadline(self) -> float:
         return min(
             self._voice.deadline,
             self.registry.deadline,
@@ -378,7 +381,8 @@ class Node:
         self._catalog.tellings.clear()
         turned = self._show_sight(now)
         self._out.changed(self._tables.flush(), everything=turned)
-        self._armed_at = max(self.next_deadline(), now)
+        self._deadline = self._reckon_deadline()
+        self._armed_at = max(self._deadline, now)
         return self._out.take()
 
     def _publish_registry(self, now: float, force: bool = False) -> None:
@@ -414,11 +418,14 @@ class Node:
             self._opinion.freeze(now)
         else:
             if self._was_blind:
+                again = self._readiness.sighted_at is not None
                 self._readiness.sighted_at = now
                 self._guard.thaw(now)
                 self._opinion.thaw(now)
                 self._catalog.grace(self.reconnect_spread_s())
-                self._asker.want(1, now)
+                # As spread as the reconnects, or those who are back first all ask at once.
+                spread_s = self.settings.interval_s if again else 0.0
+                self._asker.want(1, now, now + self._rng.uniform(0, spread_s))
                 self._out.emit(now, Kind.VIEW_SIGHTED)
             self._catalog.sight_changed(self.reconnect_spread_s())
         self._was_blind = blind
@@ -454,7 +461,7 @@ class Node:
                 return self._heartbeat(envelope, message, bus, received_at, now)
             case Announce():
                 reason = self._catalog.announce(envelope, message.record, now)
-                return self._identity.correct(envelope, reason)
+                return self._identity.correct(envelope, reason, now)
             case Goodbye():
                 return self._catalog.goodbye(envelope, message, now)
             case Superseded():
@@ -472,7 +479,7 @@ class Node:
     ) -> str | None:
         sent_at = self._catalog.heartbeat(envelope, beat, bus, received_at)
         if isinstance(sent_at, str):
-            return self._identity.correct(envelope, sent_at)
+            return self._identity.correct(envelope, sent_at, now)
         expected = self._catalog.paths.expected(bus)
         self._sight.heard(bus, envelope.sender, sent_at, expected)
         self._announces.heard(self._catalog.entries[envelope.sender], now)

@@ -21,6 +21,7 @@ from beacond.core.messages import (
 )
 from beacond.core.model import AgentState
 from beacond.core.outbox import Outbox
+from beacond.core.voice import ANNOUNCE_GAP_S
 
 KNOWN_MAX = 400
 """Lines of one request; some 60 bytes each."""
@@ -56,20 +57,23 @@ class SyncAsker:
         self._failures = 0
         self._asked: set[str] = set()
         self._heard_since = 0.0
+        self._wait_until = NEVER
+        """When to begin what is wanted; NEVER: nothing to wait for."""
         self.wanted = 0
         self.done = False
         """A whole pass was made since our start."""
 
     @property
     def deadline(self) -> float:
-        return self._walk.asked_at + ANSWER_S if self._walk is not None else NEVER
+        return self._walk.asked_at + ANSWER_S if self._walk is not None else self._wait_until
 
-    def want(self, passes: int, now: float) -> None:
+    def want(self, passes: int, now: float, begin_at: float = -NEVER) -> None:
         """Make so many passes, each with another node, as soon as there is one to ask.
 
         Only who is heard from now on: others may not be there any more, or not yet again.
         """
         self._heard_since = now
+        self._wait_until = begin_at if begin_at > now else NEVER
         self._asked.clear()
         self._failures = 0
         self.wanted = max(self.wanted, passes)
@@ -81,7 +85,9 @@ class SyncAsker:
             self._failures += 1
             if self._failures >= TRIES:
                 self.wanted = 0
-        if self._walk is None and self.wanted > 0:
+        if now >= self._wait_until:
+            self._wait_until = NEVER
+        if self._walk is None and self.wanted > 0 and self._wait_until == NEVER:
             target = self._choose()
             if target is not None:
                 self._asked.add(target)
@@ -210,7 +216,9 @@ class AnnounceAsker:
         self._catalog = catalog
         self._out = out
         self._rng = rng
-        self._interval_s = interval_s
+        # The owner answers once in ANNOUNCE_GAP_S: most should hear it before they ask.
+        self._spread_s = max(interval_s / 2, 2 * ANNOUNCE_GAP_S)
+        self._again_s = max(interval_s, self._spread_s)
         self._due = DueHeap()
 
     @property
@@ -220,7 +228,7 @@ class AnnounceAsker:
     def heard(self, entry: Entry, now: float) -> None:
         """After a heartbeat: most of all who miss the state will hear another's answer first."""
         if entry.behind and entry.request_at is None:
-            self._ask_at(entry, now + self._rng.uniform(0, self._interval_s / 2))
+            self._ask_at(entry, now + self._rng.uniform(0, self._spread_s))
 
     def advance(self, now: float) -> None:
         while (node := self._due.pop(now)) is not None:
@@ -234,7 +242,7 @@ class AnnounceAsker:
             else:
                 self._out.send(node, AnnounceRequest(entry.version_said))
                 # Asked again after a while: the question or the answer may be lost.
-                self._ask_at(entry, now + self._interval_s)
+                self._ask_at(entry, now + self._again_s)
 
     def _ask_at(self, entry: Entry, at: float) -> None:
         entry.request_at = at

@@ -14,7 +14,7 @@ from beacond.core.messages import (
     SyncRequest,
 )
 from beacond.core.model import INCARNATION_MAX
-from tests.support.core import Hand, Peer, published
+from tests.support.core import INTERVAL_S, Hand, Peer, published
 
 
 @pytest.fixture
@@ -172,8 +172,18 @@ def test_only_a_few_of_all_who_hear_an_old_incarnation_tell(me: Hand) -> None:
     for number in range(300):
         other = Peer(f"b{number}")
         me.hear(other.announce(), other.heartbeat(me.now))
+    for number in range(1000):
+        old, new = Peer(f"a{number}", incarnation=3), Peer(f"a{number}", incarnation=9)
+        me.hear(new.heartbeat(me.now), old.heartbeat(me.now))
+    assert 1 <= len(me.sent(Superseded)) <= 30, "about 3 of every 301"
+
+
+def test_a_node_that_goes_on_under_its_old_incarnation_is_told_once_an_interval(me: Hand) -> None:
     old, new = Peer("a", incarnation=3), Peer("a", incarnation=9)
     me.hear(new.heartbeat(me.now))
-    for _ in range(1000):
-        me.hear(old.heartbeat(me.now))
-    assert 1 <= len(me.sent(Superseded)) <= 30, "about 3 of 301"
+    for _ in range(10):
+        me.hear(old.announce(), old.heartbeat(me.now))
+    assert len(me.sent(Superseded)) == 1
+    me.now += INTERVAL_S
+    me.hear(old.heartbeat(me.now))
+    assert len(me.sent(Superseded)) == 2
