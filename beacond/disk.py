@@ -1,8 +1,11 @@
 """The driver's and the agent's door to the data dir: what is loaded at start and saved later."""
 
+import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from beacond.core.local import ModeState, NotPersisted, Registration
@@ -17,6 +20,11 @@ from beacond.store.registrations import Registrations
 from beacond.store.snapshot import Snapshot
 from beacond.wire import Codec, DecodeError
 
+PART = "data_dir"
+"""How `failing` calls what this module minds."""
+RETRY_MIN_S = 0.5
+RETRY_MAX_S = 10.0
+
 log = logging.getLogger("beacond.store")
 
 
@@ -27,15 +35,23 @@ class Past:
     identity: Identity
     registrations: Registrations
     snapshot: Snapshot | None
+    refused: str = ""
+    """Why this start's incarnation is not on disk; empty: it is."""
 
     @classmethod
     def load(cls, data: DataDir, *, node: str, fleet: str) -> "Past":
-        """Raises StoreError. Draws the incarnation of this start."""
-        return cls(
-            data.identity.next_incarnation(int(time.time()), node=node, fleet=fleet),
-            data.registrations.load(),
-            data.snapshot.load(),
-        )
+        """Draw the incarnation of this start, and read what there is.
+
+        Raises StoreError where there is a past that can't be read. A disk that takes nothing is
+        no reason not to start: see `IdentityFile` for why that is safe.
+        """
+        identity = data.identity.next_incarnation(int(time.time()), node=node, fleet=fleet)
+        registrations, snapshot, refused = data.registrations.load(), data.snapshot.load(), ""
+        try:
+            data.ready()
+        except StoreError as error:
+            refused = str(error)
+        return cls(identity, registrations, snapshot, refused)
 
     @property
     def former(self) -> tuple[str, int] | None:
@@ -68,10 +84,25 @@ class Past:
 
 
 class Disk:
-    """Saves what must not be lost. Every call blocks: make it in a thread."""
+    """Saves what must not be lost, and minds whether the disk takes it.
 
-    def __init__(self, data: DataDir) -> None:
+    The `save` calls block: make them in a thread.
+    """
+
+    def __init__(self, data: DataDir, refused: str = "") -> None:
+        """`refused`: why the disk did not take what it was given until now, if so."""
         self._data = data
+        self._loop = asyncio.get_running_loop()
+        self._turn = threading.Lock()
+        self._refused = {"incarnation": refused} if refused else {}
+        self._changed = asyncio.Event()
+        self._changed.set()
+
+    @property
+    def refused(self) -> str:
+        """Why the disk does not take what we give it; empty: it does, as far as we know."""
+        with self._turn:
+            return next(iter(self._refused.values()), "")
 
     def save_registrations(
         self,
@@ -80,23 +111,63 @@ class Disk:
         file_modes: tuple[tuple[str, ModeState], ...],
     ) -> None:
         """Raises NotPersisted."""
-        self._or_refuse(
-            lambda: self._data.registrations.save(Registrations(instances, host_mode, file_modes))
-        )
+        registrations = Registrations(instances, host_mode, file_modes)
+        self._save("registrations", lambda: self._data.registrations.save(registrations))
 
     def save_incarnation(self, incarnation: int) -> None:
-        """Raises NotPersisted."""
-        self._or_refuse(lambda: self._data.identity.raise_to(incarnation))
+        """Raises NotPersisted; `mind` tries again."""
+        self._save("incarnation", lambda: self._data.identity.raise_to(incarnation))
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         """Raises NotPersisted."""
-        self._or_refuse(lambda: self._data.snapshot.save(snapshot))
+        self._save("snapshot", lambda: self._data.snapshot.save(snapshot))
 
-    def _or_refuse(self, save: Callable[[], None]) -> None:
+    async def mind(self, failing: MutableMapping[str, str]) -> None:
+        """While the disk refuses, say so in `failing` and try until it does not. Never returns."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if reason := self.refused:
+                log.error("data dir refuses", extra={"reason": reason})
+                try:
+                    await self._until_it_takes(failing)
+                finally:
+                    failing.pop(PART, None)
+                log.info("data dir takes again")
+
+    async def _until_it_takes(self, failing: MutableMapping[str, str]) -> None:
+        delay_s = RETRY_MIN_S
+        while reason := self.refused:
+            failing[PART] = reason
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._changed.wait()
+            self._changed.clear()
+            with suppress(NotPersisted):
+                await asyncio.to_thread(self._try_again)
+            delay_s = min(2 * delay_s, RETRY_MAX_S)
+
+    def _try_again(self) -> None:
+        """A registration that was refused is its caller's to repeat; that it could be now is
+        ours to find out. Snapshots come again by themselves."""
+        self._save("incarnation", self._data.try_write)
+        self._note("registrations", "")
+
+    def _save(self, what: str, save: Callable[[], None]) -> None:
         try:
             save()
         except StoreError as error:
+            self._note(what, str(error))
             raise NotPersisted(str(error)) from error
+        self._note(what, "")
+
+    def _note(self, what: str, reason: str) -> None:
+        with self._turn:
+            before = self._refused.pop(what, "")
+            if reason:
+                self._refused[what] = reason
+        if before != reason:
+            self._loop.call_soon_threadsafe(self._changed.set)
 
 
 def take_snapshot(core: Node, driver: Driver) -> Snapshot:

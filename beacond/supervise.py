@@ -33,7 +33,6 @@ async def supervise(
     delay_s, told = RETRY_MIN_S, ""
     while True:
         started_at = loop.time()
-        failing.pop(name, None)
         try:
             await run()
             return
@@ -49,5 +48,8 @@ async def supervise(
         count_restart(name)
         if loop.time() - started_at > STEADY_S:
             delay_s, told = RETRY_MIN_S, ""
-        await asyncio.sleep(rng.uniform(0, delay_s))
+        try:
+            await asyncio.sleep(rng.uniform(0, delay_s))
+        finally:
+            del failing[name]
         delay_s = min(2 * delay_s, RETRY_MAX_S)

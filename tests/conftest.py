@@ -15,6 +15,14 @@ TASKS_END_WITHIN_S = 5.0
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite",
+        action="store_true",
+        help="write the expected events of tests/sim/scenarios anew",
+    )
+
+
 def find_program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{SBIN}")
 
@@ -39,6 +47,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """One broker for all tests that only use it (and leave it as it was), one a worker."""
+    yield from _running_broker()
+
+
+@pytest.fixture(scope="module")
+def second_rabbitmq() -> Iterator[RabbitMQ]:
+    """Another one, for the tests of a module that need two."""
+    yield from _running_broker()
+
+
+def _running_broker() -> Iterator[RabbitMQ]:
     _need(missing_program())
     broker = RabbitMQ()
     with asyncio.Runner() as runner:

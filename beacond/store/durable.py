@@ -8,8 +8,12 @@ import logging
 import os
 import re
 import stat
+import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 DAMAGED_KEPT = 3
 """Set-aside copies kept of one file, the newest."""
@@ -19,6 +23,8 @@ _READ_DAMAGE = (errno.EIO, errno.EBADMSG, errno.EUCLEAN)
 
 log = logging.getLogger("beacond.store")
 
+T = TypeVar("T")
+
 
 class StoreError(Exception):
     """The disk refused. One line for people; what was on disk before is whole."""
@@ -26,6 +32,65 @@ class StoreError(Exception):
 
 class Damaged(Exception):
     """A file's content can't be used; the message says why. Never leaves the store."""
+
+
+class StoredFile:
+    """A file that is read at start and then replaced as a whole, by one caller at a time.
+
+    What can't be used is never lost: it is set aside when it is found or, where the disk refuses
+    that, before the next write.
+    """
+
+    def __init__(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called before each write; what it raises keeps the write from happening."""
+        self.path = path
+        self.turn = threading.Lock()
+        """To be held by whoever calls a method."""
+        self._ready = ready
+        self._first: Callable[[], None] = lambda: None
+
+    def load(self, size_max: int, decode: Callable[[bytes], T]) -> T | None:
+        """None where there is no file, or one that can't be used.
+
+        `decode` raises Damaged. Raises StoreError where there is a file that we may neither read
+        nor move.
+        """
+        try:
+            data = read_bounded(self.path, size_max)
+            return None if data is None else decode(data)
+        except Damaged as error:
+            self._now_or_first(partial(self._set_aside, str(error)))
+        except StoreError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            try:
+                set_aside(self.path, "not ours to read")
+            except StoreError:
+                raise error from error.__cause__
+        return None
+
+    def keep_copy(self, data: bytes, reason: str) -> None:
+        """Keep what the file held before parts of it are dropped by the next write."""
+        self._now_or_first(partial(keep_copy, self.path, data, reason))
+
+    def replace(self, data: bytes) -> None:
+        """Raises StoreError; what was there before is whole then."""
+        self._ready()
+        self._first()
+        self._first = lambda: None
+        write_durably(self.path, data)
+
+    def _set_aside(self, reason: str) -> None:
+        # Somebody may have done it for us meanwhile.
+        if os.path.lexists(self.path):
+            set_aside(self.path, reason)
+
+    def _now_or_first(self, keep: Callable[[], None]) -> None:
+        try:
+            keep()
+        except StoreError as error:
+            log.error("damaged file stays until it can be set aside", extra={"reason": str(error)})
+            self._first = keep
 
 
 def refusal(action: str, path: Path, error: OSError) -> StoreError:
@@ -75,20 +140,13 @@ def set_aside(path: Path, reason: str) -> None:
 
 
 def keep_copy(path: Path, data: bytes, reason: str) -> None:
-    """Keep what a file held before parts of it are dropped; once for the same content.
-
-    A copy that the disk refuses is no reason to fail: the file itself is still there.
-    """
+    """Keep what a file held beside it; once for the same content. Raises StoreError."""
     for earlier in _asides(path):
         with suppress(OSError):
             if earlier.read_bytes() == data:
                 return
     aside = _next_aside(path)
-    try:
-        write_durably(aside, data)
-    except StoreError as error:
-        log.error("copy of a damaged file not kept", extra={"reason": str(error)})
-        return
+    write_durably(aside, data)
     log.error("damaged file copied", extra=_facts(path, aside, reason))
 
 

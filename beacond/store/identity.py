@@ -2,12 +2,12 @@
 
 import json
 import logging
-import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from beacond.core.model import INCARNATION_MAX
-from beacond.store.durable import Damaged, StoreError, read_bounded, set_aside, write_durably
+from beacond.store.durable import Damaged, StoredFile, StoreError
 
 FORMAT = 1
 SIZE_MAX = 65536
@@ -36,26 +36,41 @@ class _Stored:
 
 
 class IdentityFile:
-    def __init__(self, path: Path, kernel_boot_id: Path = KERNEL_BOOT_ID) -> None:
-        self._path = path
+    """`next_incarnation` once, then `persist` until the disk takes it.
+
+    A start whose incarnation is not on disk yet may be used: the one after it could draw the same
+    again, or a lower one if the clock went back, and only if this one dies before the disk took it.
+    Others then see another boot id; they take the greater of two with one incarnation, and tell
+    whoever comes with less, who raises its own. So a full disk costs a heartbeat or two at the
+    next start, where waiting for room would cost all answers until then.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kernel_boot_id: Path = KERNEL_BOOT_ID,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`ready` is called before each write; see `StoredFile`."""
+        self._file = StoredFile(path, ready)
         self._kernel_boot_id = kernel_boot_id
-        self._lock = threading.Lock()
-        self._stored: _Stored | None = None
+        self._drawn: _Stored | None = None
+        self._durable = False
 
     def next_incarnation(self, now_unix: int, *, node: str, fleet: str) -> Identity:
-        """Draw the incarnation of this start: above any before, on disk before it is returned.
+        """Draw the incarnation of this start, above any on disk; `persist` puts it there.
 
         The wall clock only seeds it, so that a lost disk is unlikely to go back. Raises
-        StoreError.
+        StoreError where the file is there and we may not have it.
         """
-        with self._lock:
-            before = self._load()
+        with self._file.turn:
+            before = self._file.load(SIZE_MAX, _decode)
             previous = before.incarnation if before is not None else 0
             incarnation = min(max(previous + 1, now_unix, 1), INCARNATION_MAX)
             if incarnation == previous:
                 log.error("incarnation can't grow any more", extra={"incarnation": incarnation})
             boot_id = self._read_boot_id()
-            self._save(_Stored(node, fleet, incarnation, boot_id))
+            self._drawn = _Stored(node, fleet, incarnation, boot_id)
         renamed = before is not None and before.fleet == fleet and before.node != node
         return Identity(
             previous_node=before.node if before is not None and renamed else None,
@@ -64,44 +79,41 @@ class IdentityFile:
             rebooted=before is None or before.kernel_boot_id != boot_id,
         )
 
+    def persist(self, *, anew: bool = False) -> None:
+        """Make sure that the next start is above this one. Raises StoreError.
+
+        `anew`: write it also where it is on disk, to try whether the disk takes it.
+        """
+        with self._file.turn:
+            if anew or not self._durable:
+                self._save()
+
     def raise_to(self, incarnation: int) -> None:
         """Make sure that the next start is above `incarnation`. Never lowers it.
 
-        After `next_incarnation` only. Raises StoreError.
+        After `next_incarnation` only. Raises StoreError; `persist` tries again.
         """
-        with self._lock:
-            if self._stored is None:
-                raise StoreError(f"{self._path}: no incarnation was drawn yet")
-            if self._stored.incarnation >= incarnation:
-                return
-            stored = self._stored
-            self._save(
-                _Stored(
-                    stored.node,
-                    stored.fleet,
-                    min(incarnation, INCARNATION_MAX),
-                    stored.kernel_boot_id,
-                )
-            )
+        with self._file.turn:
+            if self._drawn is None:
+                raise StoreError(f"{self._file.path}: no incarnation was drawn yet")
+            if self._drawn.incarnation < incarnation:
+                self._drawn = replace(self._drawn, incarnation=min(incarnation, INCARNATION_MAX))
+                self._durable = False
+            if not self._durable:
+                self._save()
 
-    def _load(self) -> _Stored | None:
-        try:
-            data = read_bounded(self._path, SIZE_MAX)
-            return None if data is None else _decode(data)
-        except Damaged as error:
-            set_aside(self._path, str(error))
-            return None
-
-    def _save(self, stored: _Stored) -> None:
+    def _save(self) -> None:
+        if self._drawn is None:
+            return
         content = {
             "format": FORMAT,
-            "node": stored.node,
-            "fleet": stored.fleet,
-            "incarnation": stored.incarnation,
-            "kernel_boot_id": stored.kernel_boot_id,
+            "node": self._drawn.node,
+            "fleet": self._drawn.fleet,
+            "incarnation": self._drawn.incarnation,
+            "kernel_boot_id": self._drawn.kernel_boot_id,
         }
-        write_durably(self._path, (json.dumps(content, indent=2) + "\n").encode())
-        self._stored = stored
+        self._file.replace((json.dumps(content, indent=2) + "\n").encode())
+        self._durable = True
 
     def _read_boot_id(self) -> str:
         """Empty where the kernel does not tell."""

@@ -7,8 +7,7 @@ The file is JSON for people to read, and may be edited while the agent is stoppe
 import json
 import logging
 import math
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,14 +23,7 @@ from beacond.core.names import (
     is_port_name,
     is_tag,
 )
-from beacond.store.durable import (
-    Damaged,
-    StoreError,
-    keep_copy,
-    read_bounded,
-    set_aside,
-    write_durably,
-)
+from beacond.store.durable import Damaged, StoredFile, StoreError
 
 FORMAT = 1
 SIZE_MAX = 64 * 1024 * 1024
@@ -57,12 +49,12 @@ _MODE: TypeAdapter[ModeState] = TypeAdapter(ModeState)
 
 
 class RegistrationsFile:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._written = b""
-        """What this process last wrote. Instances of `services_dir` come and go without
-        changing a byte of it: no reason to wait for the disk."""
+    def __init__(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called before each write; see `StoredFile`."""
+        self._file = StoredFile(path, ready)
+        self._saved = b""
+        """What a reader of the file would take it for. Instances of `services_dir` come and go
+        without changing a byte of it: no reason to wait for the disk, or to need one."""
 
     def load(self) -> Registrations:
         """What was saved; nothing where there is no file or a damaged one, which is set aside.
@@ -70,42 +62,43 @@ class RegistrationsFile:
         A bad entry is dropped and the rest kept, after a copy was set aside. Raises StoreError
         where the file is there and the disk or its rights do not let us have it.
         """
-        with self._lock:
-            try:
-                data = read_bounded(self._path, SIZE_MAX)
-                if data is None:
-                    return Registrations()
-                reading = _Reading(_parse(data))
-            except Damaged as error:
-                set_aside(self._path, str(error))
-                return Registrations()
-            self._tell(reading.bad, data)
-        return Registrations(reading.instances, reading.host_mode, reading.file_modes)
+        with self._file.turn:
+            reading = self._file.load(SIZE_MAX, _Reading)
+            found = Registrations()
+            if reading is not None:
+                self._tell(reading)
+                found = Registrations(reading.instances, reading.host_mode, reading.file_modes)
+            self._saved = b"" if reading is not None and reading.bad else _encode(found)
+        return found
 
     def save(self, registrations: Registrations) -> None:
         """Replace what is on disk. Raises StoreError; what was saved before is whole then."""
         try:
-            text = json.dumps(
-                _content(registrations), indent=2, ensure_ascii=False, allow_nan=False
-            )
-            data = (text + "\n").encode()
+            data = _encode(registrations)
         except ValueError as error:
-            raise StoreError(f"cannot write {self._path}: {error}") from error
+            raise StoreError(f"cannot write {self._file.path}: {error}") from error
         if len(data) > SIZE_MAX:
             raise StoreError(
-                f"cannot write {self._path}: {len(data)} bytes are more than the {SIZE_MAX} allowed"
+                f"cannot write {self._file.path}: {len(data)} bytes are more than the {SIZE_MAX}"
+                " allowed"
             )
-        with self._lock:
-            if data != self._written:
-                write_durably(self._path, data)
-                self._written = data
+        with self._file.turn:
+            if data != self._saved:
+                self._file.replace(data)
+                self._saved = data
 
-    def _tell(self, bad: list[str], data: bytes) -> None:
-        if not bad:
+    def _tell(self, reading: "_Reading") -> None:
+        if not reading.bad:
             return
-        keep_copy(self._path, data, f"{len(bad)} bad entries dropped")
-        for reason in bad[:_BAD_LOGGED_MAX]:
-            log.error("bad entry dropped", extra={"path": str(self._path), "reason": reason})
+        self._file.keep_copy(reading.data, f"{len(reading.bad)} bad entries dropped")
+        for reason in reading.bad[:_BAD_LOGGED_MAX]:
+            log.error("bad entry dropped", extra={"path": str(self._file.path), "reason": reason})
+
+
+def _encode(registrations: Registrations) -> bytes:
+    """Raises ValueError."""
+    text = json.dumps(_content(registrations), indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
 
 
 def _content(registrations: Registrations) -> dict[str, Any]:
@@ -129,24 +122,14 @@ def _content(registrations: Registrations) -> dict[str, Any]:
     }
 
 
-def _parse(data: bytes) -> dict[str, Any]:
-    """Raises Damaged."""
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise Damaged(f"not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise Damaged("not a JSON object")
-    if content.get("format") != FORMAT:
-        raise Damaged(f"format {content.get('format')!r}, not {FORMAT}")
-    return content
-
-
 class _Reading:
     """What is good in a file, and a line for each entry that is not."""
 
-    def __init__(self, content: dict[str, Any]) -> None:
+    def __init__(self, data: bytes) -> None:
+        """Raises Damaged."""
+        self.data = data
         self.bad: list[str] = []
+        content = _parse(data)
         self.instances = tuple(self._instances(content.get("instances", [])))
         self.host_mode = self._mode("host_mode", content.get("host_mode", {}))
         self.file_modes = tuple(self._file_modes(content.get("file_modes", {})))
@@ -195,6 +178,19 @@ class _Reading:
         except (ValidationError, RecursionError) as error:
             self.bad.append(f"{where}: {_first_line(error)}")
             return None
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    """Raises Damaged."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise Damaged("not a JSON object")
+    if content.get("format") != FORMAT:
+        raise Damaged(f"format {content.get('format')!r}, not {FORMAT}")
+    return content
 
 
 def _first_line(error: ValidationError | RecursionError) -> str:

@@ -13,8 +13,7 @@ Records are kept as their owners encoded and signed them; the wire reads them ag
 import hashlib
 import logging
 import struct
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from beacond.core.model import Status
 from beacond.core.view import INDEX_MAX
-from beacond.store.durable import Damaged, StoreError, read_bounded, set_aside, write_durably
+from beacond.store.durable import Damaged, StoredFile, StoreError
 
 MAGIC = b"beacond\0"
 FORMAT = 1
@@ -55,30 +54,26 @@ _SNAPSHOT: TypeAdapter[Snapshot] = TypeAdapter(Snapshot)
 
 
 class SnapshotFile:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
+    def __init__(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called before each write; see `StoredFile`."""
+        self._file = StoredFile(path, ready)
 
     def load(self) -> Snapshot | None:
         """None where there is none, or a damaged one, which is set aside. Raises StoreError
         where the file is there and the disk or its rights do not let us have it."""
-        with self._lock:
-            try:
-                data = read_bounded(self._path, SIZE_MAX)
-                return None if data is None else decode(data)
-            except Damaged as error:
-                set_aside(self._path, str(error))
-                return None
+        with self._file.turn:
+            return self._file.load(SIZE_MAX, decode)
 
     def save(self, snapshot: Snapshot) -> None:
         """Raises StoreError; the snapshot before is whole then."""
         data = encode(snapshot)
         if len(data) > SIZE_MAX:
             raise StoreError(
-                f"cannot write {self._path}: {len(data)} bytes are more than the {SIZE_MAX} allowed"
+                f"cannot write {self._file.path}: {len(data)} bytes are more than the {SIZE_MAX}"
+                " allowed"
             )
-        with self._lock:
-            write_durably(self._path, data)
+        with self._file.turn:
+            self._file.replace(data)
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -9,7 +9,7 @@ from beacond.bus.amqp import AmqpBus
 from beacond.bus.amqp_session import Timing
 from tests.support.listener import Listener
 
-QUICK = Timing(connect_s=2.0, rpc_s=3.0, confirm_s=0.5, ping_s=0.6, close_s=1.0)
+QUICK = Timing(connect_s=2.0, rpc_s=3.0, confirm_s=0.5, overdue_s=0.1, ping_s=0.6, close_s=1.0)
 
 
 class Eager(Random):

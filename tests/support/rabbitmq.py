@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,12 @@ CTL_TIMEOUT_S = 60.0
 SCRIPT_DIRS = ("/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
 
 DEFAULT_USER = "beacond"
+GREET = """\
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 2) as broker:
+    broker.sendall(b"AMQP\\x00\\x00\\x09\\x01")
+    sys.exit(broker.recv(1) != b"\\x01")
+"""
 
 
 class RabbitMQError(Exception):
@@ -73,17 +80,45 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a server of a cluster shares with the others; see `rabbitmq_cluster`."""
+
+    node: str
+    """Its name, `NAME@localhost`."""
+    cookie: str
+    epmd_port: int
+    """Of a port mapper that runs already and outlives the server."""
+    password: str
+    settings: tuple[str, ...]
+    """Lines for rabbitmq.conf."""
+    net_ticktime_s: int
+    """A server is given up for lost after 0.75 to 1.25 times this of silence."""
+
+
 class RabbitMQ:
     """One server. `async with RabbitMQ() as broker:` starts it and ends it with its folder."""
 
-    def __init__(self, *, tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tls: TlsFiles | None = None,
+        member: Membership | None = None,
+        address: str = "127.0.0.1",
+        enter: tuple[str, ...] = (),
+    ) -> None:
+        """`address`: where it listens. `enter`: a command that starts its programs elsewhere, in a
+        network of their own."""
         self.folder = Path(tempfile.mkdtemp(prefix="bcn-mq-"))
-        self.password = secrets.token_hex(8)
+        self.password = member.password if member else secrets.token_hex(8)
         self.port = free_port()
         self.tls_port = free_port() if tls else None
         self._tls = tls
-        self._node = f"bcn{secrets.token_hex(4)}@localhost"
-        self._epmd_port = free_port()
+        self._member = member
+        self._address = address
+        self._enter = enter
+        self._node = member.node if member else f"bcn{secrets.token_hex(4)}@localhost"
+        self._epmd_port = member.epmd_port if member else free_port()
         self._dist_port = free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -160,7 +195,7 @@ class RabbitMQ:
         port: int | None = None,
     ) -> str:
         """An `amqp://` URL as an operator would write it; `port`: a proxy's, say."""
-        address = f"127.0.0.1:{self.port if port is None else port}"
+        address = f"{self._address}:{self.port if port is None else port}"
         return f"amqp://{user}:{password or self.password}@{address}/{vhost}"
 
     async def rabbitmqctl(self, *args: str) -> str:
@@ -168,7 +203,7 @@ class RabbitMQ:
         script = find_script("rabbitmqctl")
         assert script is not None
         process = await asyncio.create_subprocess_exec(
-            *(script, "-q", "-n", self._node, *args),
+            *(*self._enter, script, "-q", "-n", self._node, *args),
             env=self._environment(),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -207,7 +242,7 @@ class RabbitMQ:
         write: str = ".*",
         read: str = ".*",
     ) -> None:
-        """Make what is missing of vhost, topic exchange and user, and set the permissions.
+        """Make what is missing of vhost, direct exchange and user, and set the permissions.
 
         A user given no password must be there already. One import, as rabbitmqctl is slow.
         """
@@ -220,10 +255,10 @@ class RabbitMQ:
             hashed = hash_password(password)
             definitions["users"] = [{"name": user, "password_hash": hashed, "tags": ""}]
         if exchange is not None:
-            made = {"name": exchange, "vhost": vhost, "type": "topic", "arguments": {}}
+            made = {"name": exchange, "vhost": vhost, "type": "direct", "arguments": {}}
             flags = {"durable": True, "auto_delete": False, "internal": False}
             definitions["exchanges"] = [made | flags]
-        path = self.folder / "declare.json"
+        path = self.folder / f"declare-{secrets.token_hex(4)}.json"
         path.write_text(json.dumps(definitions))
         await self.rabbitmqctl("import_definitions", str(path))
 
@@ -235,13 +270,13 @@ class RabbitMQ:
     def _write_files(self) -> None:
         (self.folder / "home").mkdir()
         cookie = self.folder / "home" / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
+        cookie.write_text(self._member.cookie if self._member else secrets.token_hex(16))
         cookie.chmod(0o400)
         (self.folder / "enabled_plugins").write_text("[].\n")
         (self.folder / "rabbitmq.conf").write_text("\n".join(self._settings()) + "\n")
 
     def _settings(self) -> Iterator[str]:
-        yield f"listeners.tcp.1 = 127.0.0.1:{self.port}"
+        yield f"listeners.tcp.1 = {self._address}:{self.port}"
         yield "num_acceptors.tcp = 2"
         yield "vm_memory_high_watermark.absolute = 400MiB"
         yield "disk_free_limit.absolute = 1MB"
@@ -256,9 +291,11 @@ class RabbitMQ:
             yield f"ssl_options.cacertfile = {self._tls.cafile}"
             yield f"ssl_options.certfile = {self._tls.certfile}"
             yield f"ssl_options.keyfile = {self._tls.keyfile}"
+        yield from self._member.settings if self._member else ()
 
     def _environment(self) -> dict[str, str]:
         folder = self.folder
+        tick = f" -kernel net_ticktime {self._member.net_ticktime_s}" if self._member else ""
         keep = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
         return keep | {
             "HOME": str(folder / "home"),
@@ -277,27 +314,21 @@ class RabbitMQ:
             # No spinning schedulers: several servers share a small machine with the tests.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "-start_epmd false +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
-                " -kernel inet_dist_use_interface {127,0,0,1}"
+                " -kernel inet_dist_use_interface {127,0,0,1}" + tick
             ),
             # The script then becomes the Erlang machine instead of waiting beside it.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
 
     def _spawn(self) -> None:
-        if self._epmd is None:
-            self._epmd = subprocess.Popen(
-                ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        if self._epmd is None and self._member is None:
+            self._epmd = start_epmd(self._epmd_port, self._enter)
         script = find_script("rabbitmq-server")
         if script is None:
             raise RabbitMQError("rabbitmq-server is not installed")
         with (self.folder / "console.log").open("ab") as output:
             self._server = subprocess.Popen(
-                [script],
+                [*self._enter, script],
                 env=self._environment(),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -308,9 +339,11 @@ class RabbitMQ:
 
     async def _answers(self) -> bool:
         """Does the AMQP port greet a client? The server listens last of all when it boots."""
+        if self._enter:
+            return await self._answers_there()
         try:
             async with asyncio.timeout(2):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                reader, writer = await asyncio.open_connection(self._address, self.port)
                 try:
                     writer.write(b"AMQP\x00\x00\x09\x01")
                     return await reader.read(1) == b"\x01"
@@ -318,6 +351,13 @@ class RabbitMQ:
                     writer.close()
         except (OSError, TimeoutError):
             return False
+
+    async def _answers_there(self) -> bool:
+        asking = await asyncio.create_subprocess_exec(
+            *(*self._enter, sys.executable, "-S", "-c", GREET, self._address, str(self.port)),
+            stderr=subprocess.DEVNULL,
+        )
+        return await asking.wait() == 0
 
     def _signal(self, number: signal.Signals) -> None:
         if self._server is not None:
@@ -347,6 +387,17 @@ class RabbitMQ:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.02)
+
+
+def start_epmd(port: int, enter: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    """Erlang's port mapper, on loopback; whoever starts it ends it."""
+    return subprocess.Popen(
+        [*enter, "epmd", "-port", str(port), "-address", "127.0.0.1"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _parents() -> Iterator[tuple[int, int]]:

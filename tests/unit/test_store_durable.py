@@ -1,5 +1,6 @@
 """Replacing a file as one, and setting a damaged one aside."""
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from beacond.store import durable
 from beacond.store.durable import (
     DAMAGED_KEPT,
     Damaged,
+    StoredFile,
     StoreError,
     keep_copy,
     read_bounded,
@@ -116,14 +119,87 @@ def test_a_copy_is_kept_once_for_the_same_content(tmp_path: Path) -> None:
     }
 
 
-def test_a_copy_that_the_disk_refuses_is_said_and_no_error(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with file_size_limit(10):
+def test_a_copy_that_the_disk_refuses_is_a_store_error(tmp_path: Path) -> None:
+    with file_size_limit(10), pytest.raises(StoreError, match="File too large"):
         keep_copy(tmp_path / "file", bytes(100), "test")
-    assert [record.message for record in caplog.records] == ["copy of a damaged file not kept"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_setting_aside_what_can_not_be_moved_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot set aside"):
         set_aside(tmp_path / "gone", "test")
+
+
+def damaged(_: bytes) -> str:
+    raise Damaged("not what it was")
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def test_a_file_that_can_not_be_used_is_set_aside_when_it_is_read(tmp_path: Path) -> None:
+    file = StoredFile(tmp_path / "file")
+    file.path.write_text("junk")
+    assert file.load(100, damaged) is None
+    assert names(tmp_path) == {"file.damaged-1"}
+    file.replace(b"new")
+    assert file.load(100, bytes.decode) == "new"
+
+
+def test_where_it_can_not_be_moved_it_is_before_it_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = StoredFile(tmp_path / "file")
+    file.path.write_text("junk")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Path, "rename", refuse)
+        assert file.load(100, damaged) is None
+        with pytest.raises(StoreError, match="cannot set aside"):
+            file.replace(b"new")
+    assert names(tmp_path) == {"file"}
+    assert "damaged file stays until" in caplog.records[0].message
+    file.replace(b"new")
+    assert (tmp_path / "file.damaged-1").read_text() == "junk"
+    assert file.path.read_text() == "new"
+
+
+def test_a_damaged_file_that_somebody_took_away_stops_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = StoredFile(tmp_path / "file")
+    file.path.mkdir()
+    (tmp_path / "file.damaged-1").mkdir()
+    (tmp_path / "file.damaged-1" / "in the way").touch()
+    monkeypatch.setattr(durable, "_next_aside", lambda _: tmp_path / "file.damaged-1")
+    assert file.load(100, bytes.decode) is None
+    file.path.rmdir()
+    file.replace(b"new")
+    assert file.path.read_text() == "new"
+
+
+def test_a_copy_that_could_not_be_kept_is_before_the_next_write(tmp_path: Path) -> None:
+    file = StoredFile(tmp_path / "file")
+    file.path.write_bytes(bytes(100))
+    with file_size_limit(10):
+        file.keep_copy(bytes(100), "test")
+        with pytest.raises(StoreError):
+            file.replace(b"new")
+    assert file.path.read_bytes() == bytes(100)
+    file.replace(b"new")
+    assert (tmp_path / "file.damaged-1").read_bytes() == bytes(100)
+    assert file.path.read_bytes() == b"new"
+
+
+def test_nothing_is_written_before_all_is_ready(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise StoreError("not yet")
+
+    file = StoredFile(tmp_path / "file", refuse)
+    with pytest.raises(StoreError, match="not yet"):
+        file.replace(b"new")
+    assert names(tmp_path) == set()

@@ -26,7 +26,10 @@ def path(tmp_path: Path) -> Path:
 def start(
     path: Path, boot_id: Path, now: int = NOW, *, node: str = "web-1", fleet: str = "default"
 ) -> Identity:
-    return IdentityFile(path, boot_id).next_incarnation(now, node=node, fleet=fleet)
+    file = IdentityFile(path, boot_id)
+    identity = file.next_incarnation(now, node=node, fleet=fleet)
+    file.persist()
+    return identity
 
 
 def test_the_wall_clock_seeds_the_first_incarnation(path: Path, boot_id: Path) -> None:
@@ -46,7 +49,7 @@ def test_the_next_is_greater_whatever_the_clock_says(
     assert (second.previous_incarnation, second.incarnation) == (NOW, expected)
 
 
-def test_it_is_on_disk_before_it_is_used(path: Path, boot_id: Path) -> None:
+def test_once_persisted_it_is_on_disk(path: Path, boot_id: Path) -> None:
     identity = start(path, boot_id)
     assert json.loads(path.read_text()) == {
         "format": 1,
@@ -57,10 +60,54 @@ def test_it_is_on_disk_before_it_is_used(path: Path, boot_id: Path) -> None:
     }
 
 
-def test_a_disk_that_refuses_gives_no_incarnation(path: Path, boot_id: Path) -> None:
-    path.with_name("identity.json.tmp").mkdir()
-    with pytest.raises(StoreError, match=r"identity\.json"):
-        start(path, boot_id)
+def test_a_disk_that_refuses_is_asked_again_until_it_takes_it(path: Path, boot_id: Path) -> None:
+    obstacle = path.with_name("identity.json.tmp")
+    obstacle.mkdir()
+    file = IdentityFile(path, boot_id)
+    assert file.next_incarnation(NOW, node="n", fleet="f").incarnation == NOW
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"identity\.json"):
+            file.persist()
+    assert not path.exists()
+    obstacle.rmdir()
+    file.persist()
+    assert start(path, boot_id, node="n", fleet="f").incarnation == NOW + 1
+
+
+def test_what_was_raised_while_the_disk_refused_is_persisted_later(
+    path: Path, boot_id: Path
+) -> None:
+    obstacle = path.with_name("identity.json.tmp")
+    obstacle.mkdir()
+    file = IdentityFile(path, boot_id)
+    file.next_incarnation(NOW, node="n", fleet="f")
+    with pytest.raises(StoreError):
+        file.raise_to(NOW + 500)
+    obstacle.rmdir()
+    file.persist()
+    assert start(path, boot_id, node="n", fleet="f").incarnation == NOW + 501
+
+
+def test_what_is_on_disk_is_not_written_again_unless_to_try_it(path: Path, boot_id: Path) -> None:
+    file = IdentityFile(path, boot_id)
+    file.next_incarnation(NOW, node="n", fleet="f")
+    file.persist()
+    path.unlink()
+    file.persist()
+    file.raise_to(NOW)
+    assert not path.exists()
+    file.persist(anew=True)
+    assert start(path, boot_id, node="n", fleet="f").incarnation == NOW + 1
+
+
+def test_starts_that_were_never_persisted_may_draw_the_same(path: Path, boot_id: Path) -> None:
+    """What the boot id, and others who say so, are for."""
+    start(path, boot_id)
+    drawn = [
+        IdentityFile(path, boot_id).next_incarnation(0, node="web-1", fleet="default")
+        for _ in range(2)
+    ]
+    assert [identity.incarnation for identity in drawn] == [NOW + 1, NOW + 1]
 
 
 def test_a_reboot_of_the_kernel_is_seen(path: Path, boot_id: Path) -> None:
@@ -77,7 +124,9 @@ def test_a_kernel_that_does_not_tell_its_boot_id_is_no_error(tmp_path: Path, pat
 
 
 def test_the_real_kernel_tells_its_boot_id(path: Path) -> None:
-    IdentityFile(path).next_incarnation(NOW, node="n", fleet="f")
+    file = IdentityFile(path)
+    file.next_incarnation(NOW, node="n", fleet="f")
+    file.persist()
     assert len(json.loads(path.read_text())["kernel_boot_id"]) == 36
 
 
