@@ -210,11 +210,14 @@ class Catalog:
     def grace(self, spread_s: float) -> None:
         """Sight is back: nobody expires before it had a whole ttl, and the reconnect spread."""
         for entry in self.entries.values():
-            if entry.leased and entry.parked_reading is None:
+            if entry.leased:
                 self._grace(entry, spread_s)
 
-    def sight_changed(self, spread_s: float) -> None:
-        """Buses went out of sight, or came back: some leases stand still for it, some run on."""
+    def sight_changed(self, come: frozenset[str], spread_s: float) -> None:
+        """Buses went out of sight, or came back: some leases stand still for it, some run on.
+
+        Who was heard on one that came may depend on it from now on, and gets its grace.
+        """
         for entry in self.entries.values():
             parked = entry.parked_reading is not None
             if entry.leased and self.paths.is_out_of_sight(entry) != parked:
@@ -226,13 +229,16 @@ class Catalog:
                     self.paths.park(entry)
                     self._cleared(entry)
                 self._show(entry)
+            if entry.leased and not come.isdisjoint(entry.paths):
+                self._grace(entry, spread_s)
 
     def bus_removed(self, bus: str, spread_s: float) -> None:
         """Leases that belonged to it alone belong to all buses, after one grace."""
         for entry in self.entries.values():
             if bus in entry.paths:
                 self.paths.remove(entry, bus)
-        self.sight_changed(spread_s)
+        if self.paths.any_visible:
+            self.sight_changed(frozenset(), spread_s)
 
     def sweep(self, now: float) -> None:
         """Forget nodes that have been gone for long."""
@@ -438,7 +444,8 @@ class Catalog:
             entry.record = None
 
     def _grace(self, entry: Entry, spread_s: float) -> None:
-        if not entry.graced and not entry.leaving:
+        kept = entry.graced or entry.leaving or entry.parked_reading is not None
+        if not kept:
             entry.grace(self._clock.proven, spread_s)
             self._queue(entry)
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 from beacond.core.catalog import Catalog
 from beacond.core.effects import Effect, SaveRegistrations, Target
 from beacond.core.events import EventLog, Kind
+from beacond.core.hurry import Hurry
 from beacond.core.identity import INDEX_PER_INCARNATION, Identity
-from beacond.core.leases import NEVER
 from beacond.core.local import Change, ModeState, Registration
 from beacond.core.messages import (
     Announce,
@@ -51,10 +51,6 @@ SESSIONS_PER_S = 150
 """Agent sessions that a broker can set up in a second, measured on two cores."""
 SESSION_LOAD = 0.7
 SWEEP_S = 60.0
-HURRY_BEATS = 0.05
-"""Intervals that a silence waits for the proof that we could hear. In a large fleet others'
-heartbeats give it sooner, so that nobody need hurry."""
-HURRY_GAP_BEATS = 0.5
 
 
 class Node:
@@ -90,8 +86,7 @@ class Node:
         self._digests = DigestWatch(self._catalog)
         self._compare_at = now + settings.interval_s
         self._sweep_at = now + SWEEP_S
-        self._hurry_at = NEVER
-        self._hurried_at = -NEVER
+        self._hurry = Hurry(self._catalog, self._voice, settings.interval_s)
         self._readiness = Readiness(self._asker, self._catalog, settings.interval_s, now)
         self._deadline = self._armed_at = now
         self._was_blind = True
@@ -180,7 +175,7 @@ class Node:
             self._opinion.deadline,
             self._compare_at,
             self._sight.blind_at,
-            self._hurry_at,
+            self._hurry.deadline,
             self._announces.deadline,
         )
 
@@ -367,7 +362,7 @@ class Node:
             self._guard.look(now, over)
             self._opinion.look(now)
             self._catalog.end(over, now)
-        self._hurry(now)
+        self._hurry.look(now, blind=self._was_blind)
         self._announces.advance(now)
         self._asker.advance(now, self.settings.interval_s)
         if now >= self._compare_at:
@@ -406,42 +401,33 @@ class Node:
             self._out.add(SaveRegistrations())
 
     def _judge_sight(self, now: float) -> None:
-        changed = self._sight.look(now)
+        changed, come = self._sight.look(now)
         blind = not self._sight.visible
         if not changed and blind == self._was_blind:
             return
+        was_blind, self._was_blind = self._was_blind, blind
         if blind:
             last = self._sight.clock.last_proof_at
             self._stale_since = self._out.wall(now if last is None else min(last, now))
             self._out.emit(now, Kind.VIEW_BLIND, "deaf" if self._sight.up else "bus-down")
             self._guard.freeze(now)
             self._opinion.freeze(now)
-        else:
-            if self._was_blind:
-                again = self._readiness.sighted_at is not None
-                self._readiness.sighted_at = now
-                self._guard.thaw(now)
-                self._opinion.thaw(now)
-                self._catalog.grace(self.reconnect_spread_s())
-                # As spread as the reconnects, or those who are back first all ask at once.
-                spread_s = self.settings.interval_s if again else 0.0
-                self._asker.want(1, now, now + self._rng.uniform(0, spread_s))
-                self._out.emit(now, Kind.VIEW_SIGHTED)
-            self._catalog.sight_changed(self.reconnect_spread_s())
-        self._was_blind = blind
+            return
+        # Before the grace for all: whose bus is still away is parked with the lease it had.
+        self._catalog.sight_changed(come, self.reconnect_spread_s())
+        if was_blind:
+            self._sighted(now)
 
-    def _hurry(self, now: float) -> None:
-        """Where somebody's silence would count if only we knew that we are not deaf: speak now,
-        and know it from the echo."""
-        interval_s = self.settings.interval_s
-        may_at = self._hurried_at + HURRY_GAP_BEATS * interval_s
-        patience_s = HURRY_BEATS * interval_s
-        overdue_at = NEVER if self._was_blind else self._catalog.overdue_at(now - patience_s)
-        self._hurry_at = max(overdue_at + patience_s, may_at)
-        if now >= self._hurry_at:
-            self._hurried_at = now
-            self._hurry_at = now + HURRY_GAP_BEATS * interval_s
-            self._voice.speak_up(now)
+    def _sighted(self, now: float) -> None:
+        again = self._readiness.sighted_at is not None
+        self._readiness.sighted_at = now
+        self._guard.thaw(now)
+        self._opinion.thaw(now)
+        self._catalog.grace(self.reconnect_spread_s())
+        # As spread as the reconnects, or those who are back first all ask at once.
+        spread_s = self.settings.interval_s if again else 0.0
+        self._asker.want(1, now, now + self._rng.uniform(0, spread_s))
+        self._out.emit(now, Kind.VIEW_SIGHTED)
 
     def _show_sight(self, now: float) -> bool:
         stale_since = self._stale_since if self._was_blind else None

@@ -95,9 +95,9 @@ class SightJudge:
         for sight in self.buses.values():
             sight.forgive(seconds)
 
-    def look(self, now: float) -> bool:
-        """Bring `visible` up to date; True where it changed."""
-        changed = False
+    def look(self, now: float) -> tuple[bool, frozenset[str]]:
+        """Bring `visible` up to date; whether it changed, and the buses that came into sight."""
+        changed, come = False, set()
         for name, sight in self.buses.items():
             blind = sight.is_blind(now)
             if blind != (name not in self.visible):
@@ -106,7 +106,8 @@ class SightJudge:
                     del self.visible[name]
                 else:
                     self.visible[name] = sight.proof_reading
-        return changed
+                    come.add(name)
+        return changed, frozenset(come)
 
     def is_mute(self, now: float) -> bool:
         """We hear others over some bus, and ourselves over none."""

@@ -208,3 +208,40 @@ def test_restarted_node_belongs_to_the_bus_it_speaks_on_now() -> None:
     me.pass_time(INTERVAL_S)
     assert me.node.reach(ONE, me.now).agents == 1
     assert me.node.reach(TWO, me.now).agents == 2
+
+
+def test_lease_parked_when_sight_returns_is_not_given_the_same_time_twice() -> None:
+    """All was lost; one bus is back; the other, on which it spoke, comes back later without it."""
+    me = Bench(a=(ONE,), b=(TWO,), c=(ONE, TWO), d=(ONE, TWO), e=(ONE, TWO), f=(ONE, TWO))
+    for bus in (ONE, TWO):
+        me.lose(bus)
+    me.pass_time(20 * TTL_S)
+    me.find(TWO)
+    me.pass_time(10 * TTL_S, silent=("a",))
+    me.find(ONE)
+    me.pass_time(2 * TTL_S + 3 * INTERVAL_S, silent=("a",))
+    assert me.answer("web") == ["b", "c", "d", "e", "f"]
+
+
+def test_node_gets_its_grace_on_a_bus_that_comes_back_as_its_other_one_goes() -> None:
+    me = Bench(a=(ONE, TWO), b=(ONE, TWO), c=(ONE, TWO), d=(ONE, TWO))
+    me.lose(TWO)
+    me.pass_time(4 * TTL_S)
+    me.find(TWO)
+    me.pass_time(INTERVAL_S, silent=("a",))
+    me.lose(ONE)
+    me.pass_time(TTL_S - INTERVAL_S, silent=("a",))
+    assert "a" in me.answer("web")
+    me.pass_time(2 * TTL_S, silent=("a",))
+    assert me.answer("web") == ["b", "c", "d"]
+
+
+def test_bus_removed_while_blind_leaves_the_view_as_it_is() -> None:
+    me = Bench(a=(ONE,), b=(TWO,))
+    me.lose(ONE)
+    me.pass_time(4 * INTERVAL_S)
+    me.lose(TWO)
+    me.pass_time(4 * INTERVAL_S)
+    me.did(me.node.bus_removed(ONE, me.now))
+    me.pass_time(10 * TTL_S)
+    assert me.answer("web") == ["a", "b"]
