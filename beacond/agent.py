@@ -13,8 +13,9 @@ from functools import partial
 import uvloop
 
 from beacond import __version__, journal, logs, sdnotify
-from beacond.bus.base import Bus, BusConfigError
+from beacond.bus.base import BusConfigError
 from beacond.bus.url import open_bus
+from beacond.buses import Buses
 from beacond.config import SETTINGS, Config, ConfigError
 from beacond.config.addresses import advertised
 from beacond.core.local import NotPersisted
@@ -23,7 +24,7 @@ from beacond.core.node import Node
 from beacond.core.settings import Settings
 from beacond.disk import Disk, Past, take_snapshot
 from beacond.dns.server import DnsConfig, DnsServer
-from beacond.doors import Targets
+from beacond.doors import Target, Targets
 from beacond.driver import Driver
 from beacond.health.probes import tcp_reachable
 from beacond.health.runner import HealthRunner
@@ -38,10 +39,11 @@ from beacond.wire import Codec, Keyring, KeyringError
 log = logging.getLogger("beacond.agent")
 
 SNAPSHOT_S = 5.0
-PROBE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S = 1.2
+"""Of a TCP connection: the first packet may be lost once, it is sent again after 1 s."""
 HTTP_DRAIN_S = 5.0
 GOODBYE_S = 2.0
-RELOADABLE = frozenset({"log_level", "log_format", "keys_file"})
+RELOADABLE = frozenset({"bus", "bus_file", "keys_file", "log_format", "log_level"})
 """Settings that take effect at SIGHUP; the others at the next start."""
 
 Reload = Callable[[], Config]
@@ -62,7 +64,7 @@ class Agent:
         self.config = config
         self._past: Past | None = past
         self._data = data
-        self._disk = Disk(data)
+        self._disk = Disk(data, past.refused)
         self._rng = random.Random()
         self.metrics = Metrics()
         settings = _settings(config, addresses, past)
@@ -81,15 +83,22 @@ class Agent:
         )
         self.metrics.watch(self.driver)
         self.driver.on_event(journal.write)
-        self._buses: list[Bus] = [
-            open_bus(url, fleet=config.fleet, node=config.node, incarnation=settings.incarnation)
-            for url in config.bus
-        ]
+        self._buses = Buses(
+            config.bus,
+            open_bus=partial(
+                open_bus,
+                fleet=config.fleet,
+                node=config.node,
+                incarnation=settings.incarnation,
+            ),
+            driver=self.driver,
+            supervise=self._supervise,
+        )
         self._http = HttpServer(self.driver, metrics=self.metrics, writes=config.http_writes)
         self._dns = DnsServer(_dns_config(config), self.driver.view, self.metrics, self._rng)
         self._health = HealthRunner(self.driver, allow_exec=config.allow_exec, rng=self._rng)
         self._files = self._services_dir(config)
-        self._parts: dict[str, asyncio.Task[None]] = {}
+        self._parts: set[asyncio.Task[None]] = set()
         self.http_at: tuple[str, int] | None = None
         self.dns_at: tuple[str, int] | None = None
         self.listening = asyncio.Event()
@@ -115,6 +124,7 @@ class Agent:
         past, self._past = self._past, None
         assert past is not None
         self._tell_start(past)
+        self._supervise("disk", partial(self._disk.mind, self.driver.failing))
         self.driver.start(
             self.core.restore(
                 registrations=past.registrations.instances,
@@ -132,9 +142,7 @@ class Agent:
         self._supervise("http", self._listen_http)
         self._supervise("dns", self._listen_dns)
         self._supervise("health", self._health.run)
-        for number, bus in enumerate(self._buses):
-            self.driver.attach(bus)
-            self._supervise(f"bus-{number}", partial(bus.run, self.driver))
+        self._buses.start()
         self._supervise("snapshot", self._save_snapshots)
         self._supervise("systemd", self._tell_systemd)
 
@@ -148,18 +156,20 @@ class Agent:
                 "fleet": self.config.fleet,
                 "incarnation": settings.incarnation,
                 "addresses": " ".join(settings.addresses),
-                "bus": " ".join(bus.url for bus in self._buses),
+                "bus": " ".join(self._buses.shown),
                 "config": str(self.config.file or "none"),
                 "restored_registrations": len(past.registrations.instances),
                 "restored_nodes": 0 if past.snapshot is None else len(past.snapshot.records),
             },
         )
-        if all(map(is_loopback, settings.addresses)) and any(
-            not url.startswith("local:") for url in self.config.bus
-        ):
-            log.warning("only this host can reach the address advertised; see --advertise")
+        self._warn_of_loopback(self.config)
         for note in self.config.notes:
             log.warning("configuration", extra={"note": note})
+
+    def _warn_of_loopback(self, config: Config) -> None:
+        elsewhere = any(not url.startswith("local:") for url in config.bus)
+        if elsewhere and all(map(is_loopback, self.core.settings.addresses)):
+            log.warning("only this host can reach the address advertised; see --advertise")
 
     def _services_dir(self, config: Config) -> ServicesDir | None:
         if config.services_dir is None:
@@ -171,8 +181,8 @@ class Agent:
             allow_exec=config.allow_exec,
         )
 
-    def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        self._parts[name] = asyncio.create_task(
+    def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        part = asyncio.create_task(
             supervise(
                 name,
                 run,
@@ -182,6 +192,9 @@ class Agent:
             ),
             name=name,
         )
+        self._parts.add(part)
+        part.add_done_callback(self._parts.discard)
+        return part
 
     async def _listen_http(self) -> None:
         if self.config.http is not None:
@@ -239,7 +252,8 @@ class Agent:
         try:
             config = await asyncio.to_thread(read)
             keyring = await asyncio.to_thread(load_keyring, config)
-        except (ConfigError, KeyringError) as error:
+            buses_changed = await self._buses.change(config.bus)
+        except (ConfigError, KeyringError, BusConfigError) as error:
             log.error("not reloaded", extra={"reason": " | ".join(str(error).splitlines())})
             return
         self.driver.set_keyring(keyring)
@@ -253,6 +267,9 @@ class Agent:
         if self._files is not None:
             await self._files.reload()
         log.info("reloaded")
+        if buses_changed:
+            log.info("buses changed", extra={"bus": " ".join(self._buses.shown)})
+            self._warn_of_loopback(config)
         if late:
             log.warning("settings wait for the next start", extra={"keys": " ".join(late)})
 
@@ -274,9 +291,10 @@ class Agent:
         self.driver.end_streams()
         await self._http.stop(HTTP_DRAIN_S)
         await self._dns.stop()
-        for task in self._parts.values():
+        parts = list(self._parts)
+        for task in parts:
             task.cancel()
-        await asyncio.gather(*self._parts.values(), return_exceptions=True)
+        await asyncio.gather(*parts, return_exceptions=True)
         await self.driver.close()
         try:
             snapshot = take_snapshot(self.core, self.driver)
@@ -315,7 +333,7 @@ def load_keyring(config: Config) -> Keyring | None:
     return None if config.keys_file is None else Keyring.load(config.keys_file)
 
 
-async def _probe(targets: Targets) -> bool:
+async def _probe(targets: Targets) -> frozenset[Target]:
     return await tcp_reachable(targets, PROBE_TIMEOUT_S)
 
 

@@ -481,5 +481,5 @@ class Node:
             entry.counter = envelope.counter
         if isinstance(message, SyncRequest):
             return self._answerer.asked(envelope.sender, message, now)
-        self._voice.announce_soon(now)
+        self._voice.announce_again(now)
         return None

@@ -11,6 +11,10 @@ from beacond.core.settings import Settings
 JITTER = 0.1
 """Heartbeats come this part of the interval early or late, so that a fleet doesn't beat in step."""
 ANNOUNCE_GAP_S = 1.0
+"""Between two announcements, where they go on and on, or were asked for."""
+BURST_GAP_S = 0.1
+BURST = 10
+"""So many may follow each other sooner, then one more a second: a deployment is seen at once."""
 GOODBYE_GAP_S = 0.1
 
 
@@ -27,6 +31,7 @@ class Voice:
         self._beat_at = now
         self._announce_at = NEVER
         self._announced_at = -NEVER
+        self._burst = float(BURST)
         self._announced_version = 1
         """What heartbeats say: a version that waits for its turn to be announced must not have
         every receiver ask for it."""
@@ -45,7 +50,7 @@ class Voice:
         return min(self._beat_at, announce_at)
 
     def set_body(self, body: Body, now: float) -> bool:
-        """Publish this from now on: the first change at once, later ones once a second."""
+        """Publish this from now on: a few changes at once, more of them once a second."""
         if body == self.record.body:
             return False
         self._publish(body, now)
@@ -55,8 +60,9 @@ class Voice:
         """The same under a new version: with another key it is to be signed, and merged, anew."""
         self._publish(self.record.body, now)
 
-    def announce_soon(self, now: float) -> None:
-        self._announce_at = min(self._announce_at, max(now, self._announced_at + ANNOUNCE_GAP_S))
+    def announce_again(self, now: float) -> None:
+        """Somebody misses what was announced: most likely not he alone."""
+        self._announce_after(ANNOUNCE_GAP_S, now)
 
     def speak_up(self, at: float) -> None:
         """A bus is up: don't wait for the next heartbeat's turn."""
@@ -95,6 +101,7 @@ class Voice:
             return
         if now >= self._announce_at and can_publish:
             self._announce_at = NEVER
+            self._burst = max(self._refilled(now) - 1, 0.0)
             self._announced_at = now
             self._announced_version = self.record.version
             self._out.publish(Announce(self.record))
@@ -122,7 +129,14 @@ class Voice:
         self.record = Record(
             record.node, record.incarnation, record.boot_id, record.version + 1, body
         )
-        self.announce_soon(now)
+        self._announce_after(BURST_GAP_S if self._refilled(now) >= 1 else ANNOUNCE_GAP_S, now)
+
+    def _announce_after(self, gap_s: float, now: float) -> None:
+        self._announce_at = min(self._announce_at, max(now, self._announced_at + gap_s))
+
+    def _refilled(self, now: float) -> float:
+        """What is left of the burst, with what time has given back."""
+        return min(self._burst + (now - self._announced_at) / ANNOUNCE_GAP_S, float(BURST))
 
     def _beat(self, now: float, digest: bytes, can_publish: bool) -> None:
         interval_s = self._settings.interval_s

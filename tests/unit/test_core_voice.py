@@ -10,7 +10,7 @@ from beacond.core.messages import Announce, Goodbye, Heartbeat
 from beacond.core.model import Body, Published
 from beacond.core.outbox import Outbox
 from beacond.core.settings import Settings
-from beacond.core.voice import Voice
+from beacond.core.voice import BURST, Voice
 
 NOW = 1000.3
 
@@ -64,17 +64,34 @@ def test_heartbeat_that_cannot_be_said_is_not_kept_for_later(mouth: Mouth) -> No
     assert beat.seq == 1
 
 
-def test_first_change_is_announced_at_once_and_later_ones_once_a_second(mouth: Mouth) -> None:
-    mouth.at(NOW)
-    mouth.voice.set_body(body("1"), NOW + 1)
-    assert [m.record.version for m in mouth.at(NOW + 1)] == [2]
-    for number in range(2, 7):
-        mouth.voice.set_body(body(str(number)), NOW + 1 + number / 10)
-        assert mouth.at(NOW + 1 + number / 10) == []
-    assert mouth.voice.deadline == NOW + 2
-    (announced,) = mouth.at(NOW + 2)
-    assert announced == Announce(mouth.voice.record)
-    assert announced.record.version == 7
+def changed_every(mouth: Mouth, gap_s: float, times: int) -> list[tuple[float, int]]:
+    """When which version was announced."""
+    said: list[tuple[float, int]] = []
+    for number in range(times):
+        now = NOW + 1 + number * gap_s
+        mouth.voice.set_body(body(str(number)), now)
+        heard = [*((now, m) for m in mouth.at(now)), *mouth.until(now + gap_s * 0.99)]
+        said += [(at - NOW - 1, m.record.version) for at, m in heard if isinstance(m, Announce)]
+    return said
+
+
+def test_a_change_is_announced_at_once_and_the_next_hardly_later(mouth: Mouth) -> None:
+    assert changed_every(mouth, 0.05, 3) == [
+        (0.0, 2),
+        (pytest.approx(0.1), 4),
+    ]
+
+
+def test_changes_that_go_on_are_announced_once_a_second_all_of_them_together(mouth: Mouth) -> None:
+    said = changed_every(mouth, 0.1, 200)
+    burst = [at for at, _ in said if at < 1.5]
+    assert BURST <= len(burst) <= BURST + 2
+    later = [at for at, _ in said if at >= 5]
+    assert all(b - a >= 0.99 for a, b in pairwise(later))
+    mouth.until(NOW + 60)
+    for tenth in (0.0, 0.1, 0.2):
+        mouth.voice.set_body(body(f"later {tenth}"), NOW + 60 + tenth)
+        assert Announce in map(type, mouth.at(NOW + 60 + tenth))
 
 
 def test_same_body_is_no_new_version(mouth: Mouth) -> None:
@@ -86,7 +103,7 @@ def test_same_body_is_no_new_version(mouth: Mouth) -> None:
 def test_being_asked_often_is_answered_once_a_second(mouth: Mouth) -> None:
     said = []
     for tenth in range(50):
-        mouth.voice.announce_soon(NOW + tenth / 10)
+        mouth.voice.announce_again(NOW + tenth / 10)
         said += mouth.at(NOW + tenth / 10)
     assert 4 <= len([m for m in said if isinstance(m, Announce)]) <= 6
 
@@ -105,7 +122,7 @@ def test_goodbye_is_said_twice_and_nothing_after_it(mouth: Mouth) -> None:
     assert (mouth.voice.silenced, mouth.voice.goodbye_said) == (True, False)
     mouth.voice.set_body(body("1"), NOW + 1)
     mouth.voice.speak_up(NOW + 1)
-    mouth.voice.announce_soon(NOW + 1)
+    mouth.voice.announce_again(NOW + 1)
     assert mouth.until(NOW + 100) == [(NOW + 1.1, Goodbye(1, 60_000))]
     assert mouth.voice.goodbye_said
     assert mouth.voice.deadline == float("inf")
@@ -138,10 +155,10 @@ def test_heartbeat_from_before_a_suspension_proves_nothing(mouth: Mouth) -> None
 def test_version_that_waits_for_its_announcement_is_not_told_by_a_heartbeat(mouth: Mouth) -> None:
     mouth.voice.set_body(body("a"), NOW)
     announced, _ = mouth.at(NOW)
-    mouth.voice.set_body(body("a", "b"), NOW + 0.1)
-    mouth.voice.speak_up(NOW + 0.2)
-    (beat,) = mouth.at(NOW + 0.2)
+    mouth.voice.set_body(body("a", "b"), NOW + 0.05)
+    mouth.voice.speak_up(NOW + 0.06)
+    (beat,) = mouth.at(NOW + 0.06)
     assert (announced.record.version, beat.version) == (2, 2)
-    mouth.voice.speak_up(NOW + 1.0)
-    announced, beat = mouth.at(NOW + 1.0)
+    mouth.voice.speak_up(NOW + 0.1)
+    announced, beat = mouth.at(NOW + 0.1)
     assert (announced.record.version, beat.version) == (3, 3)
