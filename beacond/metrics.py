@@ -4,6 +4,7 @@ Counters and timings are told here by whoever sees them happen; what can be read
 computed at scrape. Labels are bounded: there is none per service, node or caller.
 """
 
+import asyncio
 import platform
 from collections import Counter as Tally
 from collections.abc import Iterator
@@ -164,13 +165,19 @@ class _ViewCollector(Collector):
         yield _gauge("beacond_mute", "1 while we hear and can't publish.", int(view.sight.mute))
         yield _gauge("beacond_index", "The agent's change counter.", view.index)
         yield _gauge("beacond_services", "Services known.", len(view.services))
+        yield _gauge("beacond_tasks", "asyncio tasks, this scrape's too.", len(asyncio.all_tasks()))
         yield _gauge("beacond_held_nodes", "Silent nodes kept on purpose.", len(status.held))
         bus_up = GaugeMetricFamily(
             "beacond_bus_up", "1 while this bus is connected and heard.", labels=("bus",)
         )
+        bus_agents = GaugeMetricFamily(
+            "beacond_bus_agents", "Other agents heard on this bus lately.", labels=("bus",)
+        )
         for bus in status.bus:
             bus_up.add_metric((bus.url,), int(bus.state == "up"))
+            bus_agents.add_metric((bus.url,), bus.agents)
         yield bus_up
+        yield bus_agents
         yield _counted(
             "beacond_instances",
             "Instances known, by the worst of their checks.",

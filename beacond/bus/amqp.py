@@ -11,7 +11,7 @@ verified, without `cafile` by the system's authorities). Ports default to 5672 a
 to `/`. User and password are needed. Several hosts are members of one cluster, tried in random
 order.
 
-On the broker: topic exchange `bcn.FLEET`, routing keys `all` and `to.NODE`, one exclusive queue
+On the broker: direct exchange `bcn.FLEET`, routing keys `all` and `to.NODE`, one exclusive queue
 an agent, connections named `beacond:NODE:INCARNATION:pub` and `:sub`. See docs/rabbitmq.md.
 """
 
@@ -20,6 +20,7 @@ import logging
 from asyncio import FIRST_COMPLETED
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 from beacond.bus.amqp_outbox import Outbox
 from beacond.bus.amqp_reason import SessionError
@@ -30,11 +31,12 @@ from beacond.bus.base import BusSink, BusState, Delivery
 
 ROUTING_KEY_BYTES_MAX = 255
 PINGS_MISSED_MAX = 3
-RETRY_S_MAX = 30.0
 STEADY_S = 30.0
 """A session that lived so long ends the backing off."""
+PATIENT_SPREADS = 2
 SPREAD_S = 1.0
 SILENT = "what we send to ourselves does not come back"
+UNECHOED = "what we send to all does not come back"
 BLOCKED = "the broker blocks publishing (memory or disk alarm)"
 UNCONFIRMED = "the broker does not confirm what we publish"
 
@@ -109,28 +111,31 @@ class AmqpBus:
 
     async def _keep_sessions(self) -> None:
         loop = asyncio.get_running_loop()
-        failures = 0
+        refusals = drops = 0
         while True:
             try:
                 session = await self._open_anywhere()
             except SessionError as error:
-                failures += error.refused
+                refusals += error.refused
                 self._set_state(self._state, str(error))
             else:
                 self._retire()
                 self._session = session
                 born_at = loop.time()
                 self._lose(session, await self._serve(session))
-                failures = 0 if loop.time() - born_at > STEADY_S else failures + 1
-            await asyncio.sleep(self._rng.uniform(0, self._retry_s(failures)))
+                refusals = 0
+                drops = 0 if loop.time() - born_at > STEADY_S else drops + 1
+            await asyncio.sleep(self._rng.uniform(0, self._retry_s(refusals, drops)))
 
-    def _retry_s(self, failures: int) -> float:
-        """At most so long until the next attempt: the spread that the fleet's size asks for, and
-        not more, since that is how long others wait for us once they hear again. Doubling only
-        where the broker says no, or drops us soon. The waiting itself is drawn evenly below it, so
-        that a fleet never comes back in step."""
-        most = max(RETRY_S_MAX, self._spread_s)
-        return min(most, max(self._spread_s, 2.0 ** min(failures, 10)))
+    def _retry_s(self, refusals: int, drops: int) -> float:
+        """At most so long until the next attempt: the spread that the fleet's size asks for.
+
+        Others wait for us for a ttl and that spread once they hear again, so it may be twice that
+        where sessions end soon or the broker says no, and not more: rights that were taken away
+        and given back, or a broker that was restarted twice, would cost us our place. The waiting
+        itself is drawn evenly below it, so that a fleet never comes back in step.
+        """
+        return self._spread_s * (PATIENT_SPREADS if max(refusals, drops) > 1 else 1)
 
     async def _open_anywhere(self) -> AmqpSession:
         """Try every host once. Raises SessionError where none is of use."""
@@ -162,24 +167,33 @@ class AmqpBus:
             self._mute(BLOCKED)
         publishing = asyncio.create_task(self._publish(session))
         watching = asyncio.create_task(self._watch(session))
+        ends: set[asyncio.Future[Any]] = {publishing, watching, session.lost}
         try:
-            await asyncio.wait({publishing, watching, session.lost}, return_when=FIRST_COMPLETED)
-            if session.lost.done():
-                return session.lost.result()
-            return publishing.result() if publishing.done() else watching.result()
+            await asyncio.wait(ends, return_when=FIRST_COMPLETED)
+            if publishing.done():
+                publishing.result()
+            return session.lost.result() if session.lost.done() else watching.result()
         finally:
             publishing.cancel()
             watching.cancel()
             await asyncio.wait({publishing, watching})
 
-    async def _publish(self, session: AmqpSession) -> str:
-        while not session.lost.done():
-            batch = await self._outbox.take()
+    async def _publish(self, session: AmqpSession) -> None:
+        """Batches go out side by side: on a long way each would wait for the confirms of the one
+        before."""
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                batch = await self._outbox.take()
+                sending.create_task(self._send(session, batch))
+
+    async def _send(self, session: AmqpSession, batch: Sequence[tuple[str, bytes]]) -> None:
+        sent = False
+        try:
             sent = not await session.is_blocked() and await session.publish(batch)
-            self._outbox.done(sent=sent)
-            if not sent and not session.lost.done():
-                self._mute(BLOCKED if await session.is_blocked() else UNCONFIRMED)
-        return session.lost.result()
+        finally:
+            self._outbox.done(len(batch), sent=sent)
+        if not sent and not session.lost.done():
+            self._mute(BLOCKED if await session.is_blocked() else UNCONFIRMED)
 
     async def _watch(self, session: AmqpSession) -> str:
         missed = 0
@@ -190,6 +204,8 @@ class AmqpBus:
                 self._mute(BLOCKED)
                 await session.unblocked()
             if await session.ping():
+                if session.is_unechoed():
+                    return UNECHOED
                 missed = 0
                 self._set_state(BusState.UP, "")
             elif await session.is_blocked():

@@ -45,6 +45,10 @@ def _explain(error: BaseException | None) -> str:
             return "no answer in time"
         case AMQPError() if isinstance(cause, OSError):
             return _explain(cause)
+        case StopAsyncIteration():
+            # So the library says that the connection ended before the first byte, as it does
+            # behind a load balancer that has no broker to offer.
+            return "closed without a reason"
         case AMQPError() if "unexpectedly closed" in str(error):
             return "closed without a reason"
         case InvalidFrameError() if "Connection.OpenOk" in str(error):
@@ -85,5 +89,5 @@ def _is_refusal(error: BaseException) -> bool:
     """Said by the broker; not: it is away, standing still or going down."""
     if isinstance(error, ProbableAuthenticationError | ssl.SSLCertVerificationError):
         return True
-    lost = isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+    lost = isinstance(error, OSError | StopAsyncIteration) or isinstance(error.__cause__, OSError)
     return not lost and "unexpectedly closed" not in str(error)

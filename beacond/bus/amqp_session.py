@@ -11,8 +11,8 @@ import asyncio
 import logging
 import ssl
 from asyncio import FIRST_COMPLETED
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.abc import AbstractConnection as Link
 
 from beacond.bus.amqp_reason import LIBRARY_ERRORS, SessionError, explain, failing
-from beacond.bus.amqp_topology import Identity, open_channel, subscribe
+from beacond.bus.amqp_topology import BROADCAST_KEY, Identity, open_channel, subscribe
 from beacond.bus.amqp_url import AmqpUrl
 from beacond.bus.base import Delivery
 
@@ -32,6 +32,8 @@ HEARTBEAT_S = 10
 """Cleans up after what the self-ping has long noticed; the broker then forgets us within 20 s."""
 MESSAGE_BYTES_MAX = 1 << 20
 PING = "ping"
+PING_NUMBER_BYTES = 8
+UNECHOED_MIN = 3
 
 # They report at ERROR, with tracebacks and at each attempt, what we report once in one line.
 for _name in ("aio_pika", "aiormq"):
@@ -44,7 +46,9 @@ class Timing:
     """Long, because a broker that comes back to a thousand clients answers late; giving up early
     makes it answer nobody."""
     rpc_s: float = 10.0
-    confirm_s: float = 2.0
+    confirm_s: float = 4.0
+    overdue_s: float = 0.5
+    """Without a confirm for so long, we look whether a ping overtakes it."""
     ping_s: float = 3.0
     close_s: float = 1.5
 
@@ -71,7 +75,11 @@ class AmqpSession:
         self._pub_link: Link | None = None
         self._batch: list[Delivery] = []
         self._nonce = nonce
-        self._pong: asyncio.Future[None] | None = None
+        self._pings = 0
+        self._echoes: dict[asyncio.Future[None], int] = {}
+        """Who waits for a ping of ours to come back: for which, or any later one."""
+        self._unechoed: dict[bytes, float] = {}
+        """What we sent to all since anything of it came back, and when; some at most."""
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self.deaf: asyncio.Future[str] = self._loop.create_future()
         self.heard_at = self._loop.time()
@@ -151,11 +159,32 @@ class AmqpSession:
 
     # ---- publishing
     async def publish(self, batch: Sequence[tuple[str, bytes]]) -> bool:
-        """Send `(routing key, body)` to the exchange; True when the broker confirmed them all.
+        """Send `(routing key, body)` to the exchange; True when the broker has taken them all.
 
+        It says so by its confirms, or by bringing back a ping sent after them: in a cluster a
+        confirm waits for all queues, also for those of a server that stands still.
         False: some may be lost, or leave later than now (the broker has stopped reading).
         """
-        return await self._publish(batch, _MESSAGE)
+        now = self._loop.time()
+        to_all = {body: now for key, body in batch if key == BROADCAST_KEY}
+        if len(self._unechoed) < UNECHOED_MIN:
+            self._unechoed |= to_all
+        confirming = asyncio.create_task(self._publish(batch, _MESSAGE))
+        taken = False
+        try:
+            await asyncio.wait({confirming}, timeout=self._timing.overdue_s)
+            if confirming.done():
+                taken = confirming.result()
+            else:
+                async with self._echo() as echo:
+                    ends: set[asyncio.Future[Any]] = {confirming, echo}
+                    await asyncio.wait(ends, return_when=FIRST_COMPLETED)
+                    taken = echo.done() or confirming.result()
+            return taken
+        finally:
+            if not taken:
+                self._unechoed.clear()
+            await _end(confirming)
 
     async def _publish(
         self, batch: Sequence[tuple[str, bytes]], properties: spec.Basic.Properties
@@ -192,15 +221,29 @@ class AmqpSession:
         deleted bindings, a forgotten queue, a broker that stands still. An earlier ping that comes
         late counts too: a slow broker is no dead one, and a new session would slow it further.
         """
-        self._pong = self._loop.create_future()
-        started_at = self._loop.time()
-        confirmed = await self._publish([(self._identity.own_key, self._nonce)], _PING)
-        if confirmed or not await self.is_blocked():
-            wait_s = started_at + self._timing.ping_s - self._loop.time()
-            ends: set[asyncio.Future[Any]] = {self._pong, self.lost}
-            await asyncio.wait(ends, timeout=max(wait_s, 0), return_when=FIRST_COMPLETED)
-        self.proven = self._pong.done()
+        async with self._echo(or_earlier=True) as echo:
+            ends: set[asyncio.Future[Any]] = {echo, self.lost}
+            for _ in range(2):
+                half_s = self._timing.ping_s / 2
+                done, _ = await asyncio.wait(ends, timeout=half_s, return_when=FIRST_COMPLETED)
+                if done or await self.is_blocked():
+                    break
+        self.proven = echo.done()
         return self.proven
+
+    @asynccontextmanager
+    async def _echo(self, *, or_earlier: bool = False) -> AsyncIterator["asyncio.Future[None]"]:
+        """Ping; what is given is done once that ping is back."""
+        self._pings += 1
+        echo: asyncio.Future[None] = self._loop.create_future()
+        self._echoes[echo] = 0 if or_earlier else self._pings
+        body = self._nonce + self._pings.to_bytes(PING_NUMBER_BYTES, "big")
+        sending = asyncio.create_task(self._publish([(self._identity.own_key, body)], _PING))
+        try:
+            yield echo
+        finally:
+            del self._echoes[echo]
+            await _end(sending)
 
     async def is_blocked(self) -> bool:
         """Has the broker said that it reads nothing more of what we publish?"""
@@ -230,16 +273,31 @@ class AmqpSession:
         silent_s = self._loop.time() - self.heard_at
         return not self.deaf.done() and silent_s < 3 * self._timing.ping_s
 
+    def is_unechoed(self) -> bool:
+        """Does nothing come back of what we sent to all, though the broker took it? A ping goes by
+        another binding, and can't tell."""
+        oldest = min(self._unechoed.values(), default=self._loop.time())
+        long_ago = self._loop.time() - oldest > 3 * self._timing.ping_s
+        return long_ago and len(self._unechoed) >= UNECHOED_MIN
+
     async def _arrived(self, message: DeliveredMessage) -> None:
         self.heard_at = self._loop.time()
         if message.header.properties.message_type == PING:
-            if message.body == self._nonce and self._pong and not self._pong.done():
-                self._pong.set_result(None)
+            self._ping_is_back(message.body)
             return
+        if message.body in self._unechoed:
+            self._unechoed.clear()
         if not self._batch:
             self._loop.call_soon(self._hand_over)
         # Cut, what is too long is still too long for whoever reads it, who refuses and counts it.
         self._batch.append(Delivery(message.body[: MESSAGE_BYTES_MAX + 1], self.heard_at))
+
+    def _ping_is_back(self, body: bytes) -> None:
+        nonce, number = body[:-PING_NUMBER_BYTES], body[-PING_NUMBER_BYTES:]
+        if nonce == self._nonce:
+            for echo, least in self._echoes.items():
+                if int.from_bytes(number, "big") >= least and not echo.done():
+                    echo.set_result(None)
 
     def _hand_over(self) -> None:
         batch, self._batch = self._batch, []
@@ -280,6 +338,11 @@ _MESSAGE = spec.Basic.Properties(delivery_mode=1, message_id="-")
 _PING = spec.Basic.Properties(delivery_mode=1, message_id="-", message_type=PING)
 # The library invents a 32-byte message_id for a message without one, of use only to find
 # returned messages again; ours are never returned.
+
+
+async def _end(task: "asyncio.Task[Any]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def _first(lost: "asyncio.Future[str]", otherwise: str) -> str:

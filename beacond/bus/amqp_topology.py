@@ -16,6 +16,9 @@ from aiormq.abc import AbstractConnection as Link
 
 from beacond.bus.amqp_reason import failing
 
+EXCHANGE_TYPE = "direct"
+"""Enough, as no key is a pattern. A topic exchange counts the bindings of a key, and where a
+partition of the cluster has spoiled the count, ending one session takes the next one's bindings."""
 BROADCAST_KEY = "all"
 QUEUE_TTL_S = 15
 QUEUE_MESSAGES_MAX = 20_000
@@ -89,4 +92,6 @@ async def _bind(channel: AbstractChannel, queue: str, identity: Identity, rpc_s:
 
 async def _declare_exchange(channel: AbstractChannel, exchange: str, rpc_s: float) -> None:
     with failing(f"exchange {exchange} is missing; declare it"):
-        await channel.exchange_declare(exchange, exchange_type="topic", durable=True, timeout=rpc_s)
+        await channel.exchange_declare(
+            exchange, exchange_type=EXCHANGE_TYPE, durable=True, timeout=rpc_s
+        )

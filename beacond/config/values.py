@@ -180,15 +180,18 @@ def bus_urls(raw: object) -> tuple[str, ...]:
     urls = tuple(_words(raw))
     if not 1 <= len(urls) <= BUSES_MAX:
         raise ValueError(f"must be 1 to {BUSES_MAX} URLs")
-    if len(set(urls)) != len(urls):
-        raise ValueError("names the same bus twice")
+    shown: set[str] = set()
     for number, url in enumerate(urls, 1):
+        which = f"URL {number}: " if len(urls) > 1 else ""
         try:
             # Made and thrown away: only the bus itself knows all that its URL may say.
-            open_bus(url, fleet="check", node="check", incarnation=1)
+            bus = open_bus(url, fleet="check", node="check", incarnation=1)
         except BusConfigError as error:
-            which = f"URL {number}: " if len(urls) > 1 else ""
             raise ValueError(f"{which}{error}") from None
+        if bus.url in shown:
+            # Its password and options make it no other bus.
+            raise ValueError(f"{which}names the same bus twice")
+        shown.add(bus.url)
     return urls
 
 

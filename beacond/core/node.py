@@ -436,7 +436,8 @@ class Node:
     def _compare_digests(self, now: float) -> None:
         self._compare_at = now + self.settings.interval_s
         # An agent that was outdone believes another of its own name than the others do.
-        if self._digests.differs() and not self._was_blind and not self.conflict:
+        rested = now - self._asker.rested_since >= self.settings.interval_s
+        if self._digests.differs() and rested and not self._was_blind and not self.conflict:
             self._asker.want(1, now)
 
     def _from_another(

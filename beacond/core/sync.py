@@ -62,6 +62,8 @@ class SyncAsker:
         self.wanted = 0
         self.done = False
         """A whole pass was made since our start."""
+        self.rested_since = -NEVER
+        """When the latest pass ended, or was given up."""
 
     @property
     def deadline(self) -> float:
@@ -85,6 +87,7 @@ class SyncAsker:
             self._failures += 1
             if self._failures >= TRIES:
                 self.wanted = 0
+                self.rested_since = now
         if now >= self._wait_until:
             self._wait_until = NEVER
         if self._walk is None and self.wanted > 0 and self._wait_until == NEVER:
@@ -111,6 +114,7 @@ class SyncAsker:
         self._walk = None
         self.wanted -= 1
         self.done = True
+        self.rested_since = now
         self.advance(now, interval_s)
         return None
 

@@ -17,12 +17,12 @@ EVERY_S = 0.1
 async def raw_hops(url: str) -> AsyncIterator[list[float]]:
     """Send one message after the other while the body runs; the seconds each took.
 
-    Two connections, a topic exchange and an exclusive queue, as an agent has them.
+    Two connections, a direct exchange and an exclusive queue, as an agent has them.
     """
     took: list[float] = []
     async with await aio_pika.connect(url) as listening, await aio_pika.connect(url) as speaking:
         listener, speaker = await listening.channel(), await speaking.channel()
-        exchange = await listener.declare_exchange("bench.raw", aio_pika.ExchangeType.TOPIC)
+        exchange = await listener.declare_exchange("bench.raw", aio_pika.ExchangeType.DIRECT)
         queue = await listener.declare_queue(exclusive=True)
         await queue.bind(exchange, "all")
         hops = _Hops(took)

@@ -46,11 +46,13 @@ async def _program(host: Host, name: str, found: list[float]) -> None:
 
 
 async def hosts(site: Site, times: Times, rounds: int, rng: random.Random) -> None:
-    """One host after the other, each with an instance on it."""
+    """One host after the other. As in life, something runs on each of the others too."""
     for number in range(rounds):
         host = site.hosts[number % len(site.hosts)]
         name = f"host-{number}"
         await host.register(name, name)
+        for other in others(host):
+            await other.register(f"other-{number}", f"other-{number}-{other.name}")
         await asyncio.sleep(SETTLE_S + rng.random())
         crashed_at = time.monotonic()
         await host.crash()

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import aio_pika
 import pytest
 
-from beacond.bus.amqp import BLOCKED, SILENT, UNCONFIRMED, AmqpBus
-from beacond.bus.amqp_outbox import BATCH_MESSAGES_MAX
+from beacond.bus.amqp import BLOCKED, SILENT, UNCONFIRMED, UNECHOED, AmqpBus
+from beacond.bus.amqp_outbox import IN_HAND_MAX
 from beacond.bus.base import BusState
-from tests.support.amqp import running
+from tests.support.amqp import QUICK, running
 from tests.support.listener import Listener
 from tests.support.proxy import Proxy
 from tests.support.rabbitmq import RabbitMQ
@@ -192,7 +192,7 @@ async def test_an_alarm_blocks_sending_only_and_nothing_stale_comes_out(
             await broker.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "400MiB")
         await speaks(bus, heard, b"after")
         late = set(heard.bodies) & accepted - sent_before
-        assert len(late) <= BATCH_MESSAGES_MAX
+        assert len(late) <= IN_HAND_MAX
         assert not refused & set(heard.bodies)
         # The same session all along.
         assert BusState.DOWN not in [state for state, _ in heard.states]
@@ -242,8 +242,59 @@ async def test_forgotten_bindings_are_noticed_by_the_ping(broker: RabbitMQ, flee
         await speaks(bus, heard, b"before")
         channel = await admin.channel()
         await channel.exchange_delete(f"bcn.{fleet}")
-        await channel.declare_exchange(f"bcn.{fleet}", "topic", durable=True)
+        await channel.declare_exchange(f"bcn.{fleet}", "direct", durable=True)
         await heard.until(lambda: SILENT in heard.reasons)
+        await speaks(bus, heard, b"after")
+
+
+# By these it routes; what it believes of a queue's bindings is in another table.
+ROUTES = (
+    "rabbit_route",
+    "rabbit_topic_trie_node",
+    "rabbit_topic_trie_edge",
+    "rabbit_topic_trie_binding",
+)
+
+
+async def test_bindings_that_the_broker_lost_are_made_again_once(
+    broker: RabbitMQ, fleet: str
+) -> None:
+    """As after a partition of a cluster: the broker believes in bindings by which it does not
+    route. That the old sessions end must not harm the new ones, as it does with a topic exchange,
+    where the end of a binding that is not there takes another one of the same key along."""
+    async with (
+        running(broker.url(), fleet=fleet) as (a, heard_a),
+        running(broker.url(), fleet=fleet, node="b") as (b, heard_b),
+    ):
+        await speaks(a, heard_a, b"before")
+        await speaks(b, heard_b, b"before too")
+        for table in ROUTES:
+            await broker.rabbitmqctl("eval", f"mnesia:clear_table({table}).")
+        for heard in (heard_a, heard_b):
+            await heard.until(lambda heard=heard: SILENT in heard.reasons)
+            await heard.reaches(BusState.UP)
+        told = len(heard_a.states), len(heard_b.states)
+        await asyncio.sleep(5 * QUICK.ping_s)
+        await speaks(a, heard_a, b"after")
+        await heard_b.hears(b"after")
+        assert (len(heard_a.states), len(heard_b.states)) == told
+
+
+async def test_a_lost_broadcast_binding_is_noticed_though_pings_come_back(
+    broker: RabbitMQ, fleet: str
+) -> None:
+    async with running(broker.url(), fleet=fleet) as (bus, heard):
+        await speaks(bus, heard, b"before")
+        (queue,) = await broker.listing("queues", "name")
+        source = f'{{resource, <<"/">>, exchange, <<"bcn.{fleet}">>}}'
+        target = f'{{resource, <<"/">>, queue, <<"{queue["name"]}">>}}'
+        binding = f'{{binding, {source}, <<"all">>, {target}, []}}'
+        await broker.rabbitmqctl("eval", f'ok = rabbit_binding:remove({binding}, <<"test">>).')
+        number = iter(range(10**6))
+        await _repeat(
+            lambda: bus.broadcast(b"unheard %d" % next(number)),
+            lambda: UNECHOED in heard.reasons,
+        )
         await speaks(bus, heard, b"after")
 
 

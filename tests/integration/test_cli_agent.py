@@ -60,6 +60,22 @@ def test_sighup_takes_over_what_can_change_and_names_what_has_to_wait(agent, con
     assert agent.json("status")["zone"] == "north"
 
 
+def test_sighup_takes_over_another_list_of_buses(agent, config):
+    def shown() -> dict[str, str]:
+        return {bus["url"]: bus["state"] for bus in agent.json("status")["bus"]}
+
+    until(lambda: shown() == {"local://": "up"})
+    config.write_text('zone = "north"\nbus = ["local://", "local://two"]\n')
+    agent.process.send_signal(signal.SIGHUP)
+    until(lambda: shown() == {"local://": "up", "local://two": "up"})
+    config.write_text('zone = "north"\nbus = ["local://two"]\n')
+    agent.process.send_signal(signal.SIGHUP)
+    until(lambda: shown() == {"local://two": "up"})
+    told = [line["bus"] for line in agent.logged("buses changed", "beacond.agent")]
+    assert told == ["local:// local://two", "local://two"]
+    assert agent.logged("settings wait for the next start") == []
+
+
 def test_sighup_with_a_mistake_changes_nothing_and_says_where_it_is(agent, config):
     assert agent.url
     config.write_text('log_level = "eror"\n')

@@ -27,13 +27,20 @@ SIZE = 3
 NET_TICKTIME_S = 8
 """Instead of 60: a server that stands still is given up for lost after 6 to 10 s."""
 FORMS_WITHIN_S = 60.0
+PARTS_WITHIN_S = 20.0
 MENDS_WITHIN_S = 5.0
 """After that a parted server is taken to stay so."""
 POLL_S = 0.25
 
 _PART = """
-[begin erlang:set_cookie(N, parted), erlang:disconnect_node(N) end
- || N <- rabbit_nodes:all(), N =/= node()].
+Others = [N || N <- rabbit_nodes:all(), N =/= node()],
+Wait = fun W() -> filelib:is_file("part") orelse begin timer:sleep(5), W() end end,
+spawn(fun() ->
+    Wait(),
+    [erlang:set_cookie(N, parted) || N <- Others],
+    [erlang:disconnect_node(N) || N <- Others],
+    file:write_file("parted", "")
+end).
 """
 _HEAL = """
 [erlang:set_cookie(N, erlang:get_cookie()) || N <- rabbit_nodes:all(), N =/= node()],
@@ -142,8 +149,26 @@ class RabbitMQCluster:
 
     async def partition(self, server: RabbitMQ) -> None:
         """Part this server from the others: connections between them end, and new ones are
-        refused on both sides until `heal`."""
+        refused on both sides until `heal`.
+
+        The others stand still for that moment: who sees it go before the rest do would part from
+        those too, since RabbitMQ makes a full partition of a partial one.
+        """
+        part, parted = server.folder / "part", server.folder / "parted"
+        for mark in (part, parted):
+            mark.unlink(missing_ok=True)
         await server.rabbitmqctl("eval", _PART)
+        others = [other for other in self.servers if other is not server]
+        try:
+            for other in others:
+                other.freeze()
+            part.touch()
+            async with asyncio.timeout(PARTS_WITHIN_S):
+                while not parted.exists():
+                    await asyncio.sleep(0.005)
+        finally:
+            for other in others:
+                other.thaw()
 
     async def heal(self, server: RabbitMQ) -> None:
         """Let it and the others reach each other again; what they make of it is their affair."""

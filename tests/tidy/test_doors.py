@@ -26,6 +26,7 @@ DOORS: dict[str, frozenset[str]] = {
     "bus": frozenset(),
     "spec": CORE_TYPES,
     "driver": frozenset({"core", "wire", "bus.base", "doors", "readers", "saver", "status"}),
+    "buses": frozenset({"bus.base", "driver"}),
     "saver": CORE_TYPES | {"doors"},
     "doors": CORE_TYPES,
     "readers": CORE_TYPES,

@@ -9,7 +9,7 @@ import pytest
 from aio_pika.exceptions import AMQPConnectionError, ProbableAuthenticationError
 
 from beacond.bus.amqp import AmqpBus
-from beacond.bus.amqp_outbox import BATCH_MESSAGES_MAX, BYTES_MAX, MESSAGES_MAX, Outbox
+from beacond.bus.amqp_outbox import BYTES_MAX, IN_HAND_MAX, MESSAGES_MAX, Outbox
 from beacond.bus.amqp_reason import SessionError, failing
 from tests.support.listener import Listener
 
@@ -31,15 +31,22 @@ async def test_a_full_outbox_refuses_bytes() -> None:
     assert outbox.put("all", b"x")
 
 
-async def test_batches_are_bounded_and_in_order() -> None:
+async def test_what_is_in_hand_is_bounded_and_in_order() -> None:
     outbox = Outbox()
-    sent = [("all", b"%d" % number) for number in range(BATCH_MESSAGES_MAX + 3)]
-    for key, data in sent:
+    sent = [("all", b"%d" % number) for number in range(IN_HAND_MAX + 3)]
+    for key, data in sent[:3]:
         outbox.put(key, data)
     first = await outbox.take()
-    outbox.done(sent=True)
-    assert len(first) == BATCH_MESSAGES_MAX
-    assert first + await outbox.take() == sent
+    assert first == sent[:3]
+    for key, data in sent[3:]:
+        outbox.put(key, data)
+    second = await outbox.take()
+    assert len(second) == IN_HAND_MAX - 3
+    waiting = asyncio.create_task(outbox.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    outbox.done(len(first), sent=True)
+    assert first + second + await waiting == sent
 
 
 async def test_emptied_waits_for_what_is_in_hand_too() -> None:
@@ -51,7 +58,7 @@ async def test_emptied_waits_for_what_is_in_hand_too() -> None:
     assert not await outbox.emptied(0)
     waiting = asyncio.create_task(outbox.emptied(10))
     await asyncio.sleep(0)
-    outbox.done(sent=True)
+    outbox.done(1, sent=True)
     assert await waiting
 
 
@@ -59,12 +66,12 @@ async def test_emptied_waits_for_what_is_in_hand_too() -> None:
 async def test_emptied_is_false_where_something_was_lost(taken: bool) -> None:
     outbox = Outbox()
     outbox.put("all", b"x")
-    if taken:
-        await outbox.take()
     waiting = asyncio.create_task(outbox.emptied(10))
     await asyncio.sleep(0)
+    if taken:
+        await outbox.take()
+        outbox.done(1, sent=False)
     outbox.drop()
-    outbox.done(sent=True)
     assert not await waiting
     assert await outbox.emptied(0)
 

@@ -216,6 +216,7 @@ def test_a_table_is_not_a_key(tmp_path):
         ('bus = "ampq://u:secret@h"', "did you mean amqp://"),
         ('bus = ["local://", "amqp://h"]', "URL 2: amqp: user and password are needed"),
         ('bus = ["local://", "local://"]', "names the same bus twice"),
+        ('bus = ["amqp://u:secret@h", "amqp://u:secret2@h"]', "URL 2: names the same bus twice"),
         ('http = "localhost"', "must be HOST:PORT"),
         ('http = "example.org:80"', "HOST is an IP address"),
         ('http = "127.0.0.1:65536"', "PORT is 0 to 65535"),
