@@ -88,7 +88,7 @@ async def test_sessions_that_end_soon_do_not_keep_it_away_for_a_ttl(rabbitmq: Ra
 
 
 @pytest.mark.broker
-async def test_who_is_refused_is_not_away_for_longer_than_others_wait_for_it(rabbitmq: RabbitMQ) -> None:
+async def test_who_is_refused_is_not_away_for_longer_than_others_wait(rabbitmq: RabbitMQ) -> None:
     mosts = await waits(rabbitmq.url(password="wrong"), lambda mosts, _: len(mosts) >= 6)
     assert mosts[0] == SPREAD_S
     assert mosts[5] == PATIENT_SPREADS * SPREAD_S
