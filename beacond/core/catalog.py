@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from beacond.core.entry import NOTHING, SUSPECT_TTL, Entry, Source, clamped_ttl_s, share_of
+from beacond.core.entry import (
+    FORGET_S,
+    NOTHING,
+    SUSPECT_TTL,
+    Entry,
+    Source,
+    clamped_ttl_s,
+    gone_for_long,
+    share_of,
+)
 from beacond.core.events import Kind
 from beacond.core.leases import NEVER, DueHeap
 from beacond.core.messages import Envelope, Goodbye, Heartbeat, SyncEntry
@@ -15,20 +24,14 @@ from beacond.core.tables import Tables, instances_of
 from beacond.core.view import AgentView, InstanceView
 
 NODES_MAX = 20_000
-FORGET_S = 24 * 3600.0
-"""How long a goodbye, an expired node or a held one is remembered."""
-GONE_MAX = NODES_MAX // 2
-"""So many gone nodes are remembered, so that they don't keep new ones out."""
 HOLD_MAX_S = 3600.0
 
 Telling = tuple[Kind, str, InstanceView | None, AgentView | None]
 
 
 class Catalog:
-    """Entries by node. Methods that take something from outside return why it was dropped.
-
-    What happened is gathered in `tellings`, for the node to turn into events.
-    """
+    """Entries by node. What takes something from outside returns why it was dropped; what happened
+    is gathered in `tellings`, for the node to turn into events."""
 
     def __init__(self, node: str, tables: Tables, sight: SightJudge) -> None:
         self._node = node
@@ -75,6 +78,7 @@ class Catalog:
         reading = self._clock.at(received_at) - age
         self.paths.heard(entry, bus, beat.seq, reading, entry.node in self.alive)
         if copy:
+            self._place(entry)
             return received_at - age
         entry.seq = beat.seq
         entry.version_said = max(entry.version_said, beat.version)
@@ -84,6 +88,7 @@ class Catalog:
         entry.agrees = beat.digest == self.digest
         entry.last_heard_at = received_at - age
         self._renew(entry, reading, received_at)
+        self._place(entry)
         if entry.record is None or (*entry.speaker, beat.version) >= entry.record.key:
             self._set_mode(entry, beat.mode)
         return received_at - age
@@ -107,7 +112,9 @@ class Catalog:
         elif not entry.leaving:
             hold_s = min(bye.hold_ms / 1000, HOLD_MAX_S)
             entry.leaving = True
-            entry.held = False
+            entry.trust()
+            if entry.parked_reading is not None:
+                entry.parked_reading = self._clock.at(now)
             self._cleared(entry)
             entry.expires_at = self._clock.at(now) + hold_s
             self._due.push(entry.node, entry.expires_at)
@@ -164,10 +171,11 @@ class Catalog:
             entry = self.entries.get(node)
             if entry is None or not entry.leased or entry.is_kept:
                 continue
-            if entry.state is AgentState.ALIVE and reading >= entry.suspect_at:
+            heard_until = min(reading, self.paths.last_reading(entry))
+            if entry.state is AgentState.ALIVE and heard_until >= entry.suspect_at:
                 self._suspect(entry, now, "silent")
                 again.append(entry)
-            elif reading < entry.expires_at:
+            elif heard_until < entry.expires_at:
                 again.append(entry)
             elif entry.record is None:
                 entry.leased = False
@@ -178,7 +186,7 @@ class Catalog:
         return over
 
     def overdue_at(self, now: float) -> float:
-        """When the next silence counts, once it is proven that we could hear that node."""
+        """When the next silence counts, once it is proven that we could hear."""
         while (moment := self._clock.when(self._due.next_due)) <= now:
             # Either of the two may be rounded to the other side of the limit.
             reading = max(self._clock.at(now), self._due.next_due)
@@ -197,16 +205,6 @@ class Catalog:
             if not entry.is_kept:
                 self._end(entry, AgentState.LEFT if entry.leaving else AgentState.EXPIRED, now)
 
-    def late_count(self) -> int:
-        """How many that are not suspect yet have missed a heartbeat."""
-        reading = self._clock.proven
-        return sum(
-            e.source is Source.HEARD
-            and e.parked_reading is None
-            and reading >= e.suspect_at - e.suspect_s / 2
-            for e in self.alive.values()
-        )
-
     def grace(self, spread_s: float) -> None:
         """Sight is back: nobody expires before it had a whole ttl, and the reconnect spread."""
         for entry in self.entries.values():
@@ -219,17 +217,8 @@ class Catalog:
         Who was heard on one that came may depend on it from now on, and gets its grace.
         """
         for entry in self.entries.values():
-            parked = entry.parked_reading is not None
-            if entry.leased and self.paths.is_out_of_sight(entry) != parked:
-                if parked:
-                    self._unpark(entry)
-                    self._grace(entry, spread_s)
-                    self._silent(entry)
-                else:
-                    self.paths.park(entry)
-                    self._cleared(entry)
-                self._show(entry)
-            if entry.leased and not come.isdisjoint(entry.paths):
+            runs_on = self._place(entry)
+            if entry.leased and (runs_on or not come.isdisjoint(entry.paths)):
                 self._grace(entry, spread_s)
 
     def bus_removed(self, bus: str, spread_s: float) -> None:
@@ -242,18 +231,12 @@ class Catalog:
 
     def sweep(self, now: float) -> None:
         """Forget nodes that have been gone for long."""
-        gone = sorted((e for e in self.entries.values() if not e.leased), key=_since)
-        too_many = len(gone) - GONE_MAX
-        for number, entry in enumerate(gone):
-            if number < too_many or now - entry.since_at > FORGET_S:
-                del self.entries[entry.node]
-                self._due.discard(entry.node)
-                self._tables.forget(entry.node)
+        for entry in gone_for_long(self.entries.values(), now):
+            del self.entries[entry.node]
+            self._due.discard(entry.node)
+            self._tables.forget(entry.node)
 
     # ---- holding (see silence.py)
-
-    def hold(self, entry: Entry) -> None:
-        entry.held = True
 
     def release(self, entry: Entry, *, doubted: bool) -> None:
         """Let the lease end as usual; `doubted`: and don't hold it again while it is silent.
@@ -268,7 +251,7 @@ class Catalog:
         self._due.push(entry.node, entry.expires_at)
 
     def keep_as_last_resort(self, entry: Entry) -> None:
-        entry.held = False
+        entry.trust()
         entry.last_resort = True
         entry.expires_at = self._clock.proven + FORGET_S
         self._cleared(entry)
@@ -351,9 +334,17 @@ class Catalog:
 
     def _speaks_anew(self, entry: Entry, incarnation: int, boot_id: bytes) -> None:
         """A later boot: where the one before was heard says nothing of it."""
+        changes = entry.parked_reading is not None or bool(entry.hidden)
         self.paths.forget(entry)
         self._unpark(entry)
+        if entry.vouched:
+            # Its heartbeats are awaited now, not its ports.
+            entry.expires_at = max(entry.expires_at, self._clock.proven + entry.suspect_s)
+            self.vouch(entry, False)
+        entry.hidden = NOTHING
         entry.speaks_anew(incarnation, boot_id)
+        if changes and entry.shown:
+            self._show(entry)
 
     def _merge(self, entry: Entry, record: Record, now: float) -> bool:
         """The merge rule: the greatest (incarnation, boot id, version) is kept."""
@@ -377,8 +368,7 @@ class Catalog:
     def _renew(self, entry: Entry, reading: float, now: float) -> None:
         entry.renew(reading)
         if entry.parked_reading is not None:
-            entry.parked_reading = None
-            self._show(entry)
+            entry.parked_reading = reading
         known = entry.leased and entry.state is AgentState.ALIVE and entry.source is Source.HEARD
         entry.leased, entry.source = True, Source.HEARD
         if known:
@@ -388,8 +378,8 @@ class Catalog:
 
     def _revive(self, entry: Entry, now: float, reason: str) -> None:
         """Show as alive who was not; without a record there is nothing to show yet."""
-        entry.held = entry.doubted = entry.last_resort = entry.vouched = False
-        entry.hidden = NOTHING
+        entry.trust()
+        entry.doubted = entry.last_resort = False
         self._cleared(entry)
         if entry.record is None:
             self._queue(entry)
@@ -436,7 +426,7 @@ class Catalog:
             self._show(entry, "agent-left" if left else "agent-expired")
         entry.hidden = NOTHING
         self.paths.forget(entry)
-        if before in (AgentState.ALIVE, AgentState.SUSPECT):
+        if before is not None and before is not state:
             kind = Kind.AGENT_LEFT if left else Kind.AGENT_EXPIRED
             self._tell_agent(kind, "goodbye" if left else reason, entry)
         entry.leaving = False
@@ -448,6 +438,22 @@ class Catalog:
         if not kept:
             entry.grace(self._clock.proven, spread_s)
             self._queue(entry)
+
+    def _place(self, entry: Entry) -> bool:
+        """Park its lease, or (then True) let it run on: do we see any bus that it speaks on?"""
+        parked = entry.parked_reading is not None
+        out = self.paths.is_out_of_sight(entry)
+        if out == parked or not self.paths.any_visible or not entry.leased:
+            return False
+        if out:
+            self.paths.park(entry)
+            self._cleared(entry)
+        else:
+            self._unpark(entry)
+            self._silent(entry)
+        if entry.shown:
+            self._show(entry)
+        return parked
 
     def _unpark(self, entry: Entry) -> None:
         if entry.parked_reading is not None:
@@ -491,7 +497,3 @@ class Catalog:
     def _tell_agent(self, kind: Kind, reason: str, entry: Entry) -> None:
         state = entry.state or AgentState.ALIVE
         self.tellings.append((kind, reason, None, entry.view(state)))
-
-
-def _since(entry: Entry) -> float:
-    return entry.since_at

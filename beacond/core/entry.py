@@ -1,5 +1,6 @@
 """What is kept of one node."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from hashlib import blake2b
@@ -16,6 +17,11 @@ SUSPECT_TTL = 0.8
 """… and in any case before the lease ends."""
 BEAT_MIN_S = 0.5
 """Who announces its next heartbeat earlier is not suspected before."""
+
+FORGET_S = 24 * 3600.0
+"""How long a goodbye, an expired node or a held one is remembered."""
+GONE_MAX = 10_000
+"""So many gone nodes are remembered, so that they don't keep new ones out."""
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -44,6 +50,10 @@ class Path:
 class Finding:
     """What one agent found when it tried to reach a silent node's instances."""
 
+    speaker: tuple[int, bytes]
+    """The boot of that agent."""
+    seq: int
+    """Of the silent node's last heartbeat that it had heard."""
     counter: int = 0
     """Of the latest message that told of it."""
     tries: dict[str, tuple[bool, float]] = field(default_factory=dict)
@@ -211,6 +221,11 @@ class Entry:
         self.graced = False
         self.findings.clear()
 
+    def trust(self) -> None:
+        """What its silence made us doubt is forgotten."""
+        self.held = self.vouched = False
+        self.hidden = NOTHING
+
     def grace(self, reading: float, spread_s: float) -> None:
         """A whole ttl from that reading on, and the time the fleet takes to reconnect."""
         self.graced = True
@@ -256,3 +271,10 @@ def share_of(record: Record) -> int:
         )
     )
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big") or 1
+
+
+def gone_for_long(entries: Iterable[Entry], now: float) -> list[Entry]:
+    """Of the nodes that are gone, those to forget."""
+    gone = sorted((e for e in entries if not e.leased), key=lambda entry: entry.since_at)
+    too_many = len(gone) - GONE_MAX
+    return [e for n, e in enumerate(gone) if n < too_many or now - e.since_at > FORGET_S]

@@ -44,8 +44,9 @@ from beacond.core.tables import Tables
 from beacond.core.view import Reach, View
 from beacond.core.voice import Voice
 
-LAG_S = 0.5
-"""Called so much later than asked for: this process did not run, or not enough."""
+LAG_S, LAG_BEATS = 0.5, 0.1
+"""Called so much later than asked for, the lesser of the two: this process did not run, or not
+enough, and what came meanwhile is not read yet."""
 SYNC_PASSES_AT_START = 2
 SESSIONS_PER_S = 150
 """Agent sessions that a broker can set up in a second, measured on two cores."""
@@ -69,7 +70,9 @@ class Node:
         self.registry = Registry(settings.addresses)
         self._voice = Voice(settings, self._out, rng, now)
         probes = Probes(self._out, settings.addresses)
-        self._guard = SilenceGuard(self._catalog, self._out, rng, probes, settings.interval_s)
+        self._guard = SilenceGuard(
+            self._catalog, self._out, rng, probes, self._sight.clock, settings.interval_s
+        )
         self._opinion = SecondOpinion(self._catalog, self._out, rng, probes, settings)
         self._identity = Identity(
             settings,
@@ -310,8 +313,10 @@ class Node:
         What can't be applied is `Dropped`, and nothing ever raises.
         """
         self._enter(now)
-        if envelope.sender == self.settings.node:
-            reason = None
+        reason = None
+        if bus not in self._sight.buses:
+            reason = "unknown-bus"
+        elif envelope.sender == self.settings.node:
             sent_at = self._identity.own_name(envelope, message, now)
             if sent_at is not None:
                 self._sight.echoed(bus, min(sent_at, now))
@@ -347,7 +352,7 @@ class Node:
 
     def _enter(self, now: float) -> None:
         late_s = now - self._armed_at
-        if late_s > LAG_S:
+        if late_s > min(LAG_S, LAG_BEATS * self.settings.interval_s):
             self._sight.forgive(late_s)
             self.registry.postpone(late_s)
             self._guard.postpone(late_s)

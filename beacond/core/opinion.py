@@ -16,7 +16,7 @@ from beacond.core.effects import Target
 from beacond.core.entry import Entry, Finding, Source
 from beacond.core.leases import NEVER, DueHeap
 from beacond.core.messages import Envelope, Opinion
-from beacond.core.model import Status
+from beacond.core.model import Published, Status
 from beacond.core.outbox import Outbox
 from beacond.core.probes import Probes
 from beacond.core.settings import Settings
@@ -24,14 +24,16 @@ from beacond.core.settings import Settings
 PROBERS = 3
 FAILING_MIN = 2
 """So many probers must have failed, and none succeeded."""
-VALID_BEATS = 3.0
-"""Intervals for which a finding holds. A round is one interval."""
+VALID_ROUNDS = 3
+"""For which a finding holds, and more where not all instances can be tried in one. A round is one
+interval."""
 LONGER_S = 600.0
 """How long a node is kept that only its instances' ports speak for."""
 INSTANCES_PER_ROUND = 8
 CONTROLS = 2
 """Other nodes tried at the same time, to know that it is not us who are cut off."""
 PROBES_PER_S = 10.0
+AFTER_OTHERS_S = 0.001
 FINDINGS_MAX = 8
 """Probers remembered of one silent node."""
 
@@ -62,7 +64,6 @@ class SecondOpinion:
         self._rng = rng
         self._probes = probes
         self._round_s = settings.interval_s
-        self._valid_s = VALID_BEATS * settings.interval_s
         self._due = DueHeap()
         self._awaited: dict[int, _Round] = {}
         self._turns: Counter[str] = Counter()
@@ -87,6 +88,7 @@ class SecondOpinion:
         """Forgive time in which nothing could be found out."""
         if self._frozen_at is not None:
             return
+        self._awaited.clear()
         for entry in self._catalog.suspects.values():
             entry.since_at += seconds
             for finding in entry.findings.values():
@@ -100,15 +102,17 @@ class SecondOpinion:
         self._catalog.newly_suspect.clear()
         while (node := self._due.pop(now)) is not None:
             silent = self._catalog.suspects.get(node)
-            if silent is None:
-                continue
-            if now < self._free_at:
+            if silent is not None:
+                self._judge(silent, now)
+            if node not in self._catalog.suspects or silent is None:
+                self._turns.pop(node, None)
+            elif now < self._free_at:
                 self._due.push(node, self._free_at)
-                continue
-            self._due.push(node, now + self._round_s)
-            self._judge(silent, now)
-            if not silent.held and node in self._catalog.suspects and self._is_ours(node):
-                self._probe(silent, now)
+            else:
+                if not silent.held and self._is_ours(node):
+                    self._probe(silent, now)
+                # After those that had to wait for us.
+                self._due.push(node, max(now + self._round_s, self._free_at + AFTER_OTHERS_S))
 
     def probed(self, number: int, reached: frozenset[Target], now: float) -> None:
         """What came of a probe of ours."""
@@ -129,12 +133,15 @@ class SecondOpinion:
             unreached=tuple(down),
             control=not reached.isdisjoint(asked.controls),
         )
-        self._note(entry, self._out.node, number, opinion, now)
+        envelope = Envelope(self._out.node, self._out.incarnation, self._out.boot_id, number)
+        self._note(entry, envelope, opinion, now)
         self._out.publish(opinion)
         self._judge(entry, now)
 
     def heard(self, envelope: Envelope, opinion: Opinion, now: float) -> str | None:
         """Take another's finding; why it was dropped, if it was."""
+        if self._frozen_at is not None:
+            return "blind"
         teller = self._catalog.alive.get(envelope.sender)
         if teller is None or teller.speaker != (envelope.incarnation, envelope.boot_id):
             return "stranger"
@@ -142,24 +149,29 @@ class SecondOpinion:
         if entry is None or not entry.leased or opinion.node == self._out.node:
             return "unknown-node"
         said = (opinion.incarnation, opinion.boot_id)
-        if said != entry.speaker or opinion.seq < entry.seq:
+        latest = max((f.seq for f in entry.findings.values()), default=entry.seq)
+        if said != entry.speaker or opinion.seq < max(entry.seq, latest):
             return "outdated"
         known = entry.findings.get(envelope.sender)
-        if known is not None and envelope.counter <= known.counter:
-            return "replayed"
-        if known is None and len(entry.findings) >= FINDINGS_MAX:
+        if known is not None and known.speaker == teller.speaker:
+            if envelope.counter <= known.counter:
+                return "replayed"
+        elif len(entry.findings) >= FINDINGS_MAX and not self._make_room(entry, now):
             return "too-many-opinions"
-        self._note(entry, envelope.sender, envelope.counter, opinion, now)
+        self._note(entry, envelope, opinion, now)
         if opinion.node in self._catalog.suspects:
             self._judge(entry, now)
         return None
 
     # ---- inside
 
-    def _note(self, entry: Entry, prober: str, counter: int, said: Opinion, now: float) -> None:
-        finding = entry.findings.setdefault(prober, Finding())
-        finding.counter = counter
-        fresh = now - self._valid_s
+    def _note(self, entry: Entry, prober: Envelope, said: Opinion, now: float) -> None:
+        speaker = (prober.incarnation, prober.boot_id)
+        finding = entry.findings.get(prober.sender)
+        if finding is None or (finding.speaker, finding.seq) != (speaker, said.seq):
+            finding = entry.findings[prober.sender] = Finding(speaker, said.seq)
+        finding.counter = prober.counter
+        fresh = now - self._valid_s(entry)
         finding.tries = {i: each for i, each in finding.tries.items() if each[1] > fresh}
         for instance in said.reached:
             finding.tries[instance] = (True, now)
@@ -167,25 +179,52 @@ class SecondOpinion:
         for instance in said.unreached if said.control else ():
             finding.tries[instance] = (False, now)
 
+    def _make_room(self, entry: Entry, now: float) -> bool:
+        """Forget who found nothing for long."""
+        fresh = now - self._valid_s(entry)
+        entry.findings = {
+            prober: finding
+            for prober, finding in entry.findings.items()
+            if any(at > fresh for _, at in finding.tries.values())
+        }
+        return len(entry.findings) < FINDINGS_MAX
+
+    def _valid_s(self, entry: Entry) -> float:
+        """For how long a finding holds: until all of a node's instances have had their turn."""
+        turns = -(-len(_published(entry)) // INSTANCES_PER_ROUND)
+        return (turns + VALID_ROUNDS - 1) * self._round_s
+
     def _judge(self, entry: Entry, now: float) -> None:
         if entry.held:
             return
+        reached, failed, tried = self._sum_up(entry, now)
+        if reached and now - entry.since_at < LONGER_S:
+            self._catalog.vouch(entry, True)
+            self._catalog.hide(entry, frozenset(failed))
+        elif not reached and failed and failed == tried:
+            self._catalog.unreachable(entry, now)
+        else:
+            self._catalog.vouch(entry, False)
+
+    def _sum_up(self, entry: Entry, now: float) -> tuple[set[str], set[str], set[str]]:
+        """Instances that somebody reached, that several could not and nobody did, that were tried.
+
+        Of this silence: a later one begins with a greater seq.
+        """
+        known = {instance.id for instance in _published(entry)}
+        fresh = now - self._valid_s(entry)
+        seq = max((finding.seq for finding in entry.findings.values()), default=0)
         tries = [
-            (instance, reached)
+            (instance, ok)
             for finding in entry.findings.values()
-            for instance, (reached, at) in finding.tries.items()
-            if now - at < self._valid_s
+            if finding.seq == seq
+            for instance, (ok, at) in finding.tries.items()
+            if at > fresh and instance in known
         ]
         reached = {instance for instance, ok in tries if ok}
         failures = Counter(instance for instance, ok in tries if not ok)
         failed = {i for i, times in failures.items() if times >= FAILING_MIN} - reached
-        if reached and now - entry.since_at < LONGER_S:
-            self._catalog.vouch(entry, True)
-            self._catalog.hide(entry, frozenset(failed))
-        elif not reached and failed and failed == failures.keys():
-            self._catalog.unreachable(entry, now)
-        else:
-            self._catalog.vouch(entry, False)
+        return reached, failed, {instance for instance, _ in tries}
 
     def _is_ours(self, node: str) -> bool:
         """Whether we are among those who look into it; most others reckon alike."""
@@ -193,7 +232,8 @@ class SecondOpinion:
             return False
         own, ahead = _rank(node, self._out.node), 0
         for name, other in self._catalog.alive.items():
-            if other.source is Source.HEARD and _rank(node, name) > own:
+            looks = other.source is Source.HEARD and other.parked_reading is None
+            if looks and _rank(node, name) > own:
                 ahead += 1
                 if ahead >= PROBERS:
                     return False
@@ -213,16 +253,11 @@ class SecondOpinion:
 
     def _instances(self, entry: Entry) -> dict[str, tuple[Target, ...]]:
         """What to try in this round: the same everywhere, other ones each time."""
-        body = entry.record.body if entry.record is not None else None
         known = {
             i.id: targets
-            for i in (body.instances if body is not None else ())
-            if body is not None and i.status is not Status.CRITICAL
-            if (
-                targets := self._probes.targets(
-                    (i.address,) if i.address else body.addresses, i.port
-                )
-            )
+            for i in _published(entry)
+            if i.status is not Status.CRITICAL
+            if (targets := self._probes.targets(_addresses(entry, i), i.port))
         }
         ids = list(known)
         if len(ids) > INSTANCES_PER_ROUND:
@@ -242,3 +277,13 @@ class SecondOpinion:
 
 def _rank(node: str, prober: str) -> bytes:
     return blake2b(f"{node}\0{prober}".encode(), digest_size=8).digest()
+
+
+def _published(entry: Entry) -> tuple[Published, ...]:
+    return entry.record.body.instances if entry.record is not None else ()
+
+
+def _addresses(entry: Entry, instance: Published) -> tuple[str, ...]:
+    if instance.address or entry.record is None:
+        return (instance.address,) if instance.address else ()
+    return entry.record.body.addresses

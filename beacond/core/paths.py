@@ -5,6 +5,7 @@ sight; while none is, and others are, it is parked.
 """
 
 from beacond.core.entry import Entry, Path
+from beacond.core.leases import NEVER
 from beacond.core.sight import SightJudge
 
 ANY = ""
@@ -71,10 +72,16 @@ class Paths:
         visible = self._sight.visible
         return bool(entry.paths and visible) and visible.keys().isdisjoint(entry.paths)
 
+    def last_reading(self, entry: Entry) -> float:
+        """The lease clock's when a bus of its last proved to reach us: later, its silence says
+        nothing. NEVER for who was not heard on any."""
+        buses = self._sight.buses
+        return max((buses[bus].proof_reading for bus in entry.paths if bus in buses), default=NEVER)
+
     def park(self, entry: Entry) -> None:
         """Its lease stands still since one of its buses last brought us anything."""
-        buses = self._sight.buses
-        entry.parked_reading = max(buses[bus].proof_reading for bus in entry.paths if bus in buses)
+        heard = max(path.reading for path in entry.paths.values())
+        entry.parked_reading = max(heard, self.last_reading(entry))
 
     def _prune(self, entry: Entry, reading: float) -> None:
         """Drop a bus that is in sight and has not brought this node for a whole ttl."""

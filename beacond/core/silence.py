@@ -11,7 +11,7 @@ from beacond.core.catalog import Catalog
 from beacond.core.effects import Target
 from beacond.core.entry import Entry, Source
 from beacond.core.events import Kind
-from beacond.core.leases import NEVER
+from beacond.core.leases import NEVER, LeaseClock
 from beacond.core.model import AgentState
 from beacond.core.outbox import Outbox
 from beacond.core.probes import Probes
@@ -34,9 +34,11 @@ class SilenceGuard:
         out: Outbox,
         rng: random.Random,
         probes: Probes,
+        clock: LeaseClock,
         interval_s: float,
     ) -> None:
         self._catalog = catalog
+        self._clock = clock
         self._out = out
         self._rng = rng
         self._probes = probes
@@ -92,14 +94,14 @@ class SilenceGuard:
         if not self._held:
             # Heartbeats are an interval apart, so who falls silent together is not suspect at
             # once: before the first of them goes, those count too whose heartbeat is late.
-            late = len(silent) + (self._catalog.late_count() if over else 0)
+            late = len(silent) + (self._late_count() if over else 0)
             if len(silent) < HELD_MIN or 3 * late <= self._heard_count():
                 return
             self._ends_at = now + HOLD_S
             self._probe_at = now
         joined = [e for n, e in silent.items() if n not in self._held]
         for entry in joined:
-            self._catalog.hold(entry)
+            entry.held = True
             self._held[entry.node] = entry
         if joined:
             nodes = tuple(entry.node for entry in joined)
@@ -118,6 +120,16 @@ class SilenceGuard:
             self._awaited.clear()
         elif not self._awaited:
             self._release(doubted=True)
+
+    def _late_count(self) -> int:
+        """How many that are not suspect yet have missed a heartbeat."""
+        reading = self._clock.proven
+        return sum(
+            e.source is Source.HEARD
+            and e.parked_reading is None
+            and reading >= e.suspect_at - e.suspect_s / 2
+            for e in self._catalog.alive.values()
+        )
 
     def _heard_count(self) -> int:
         shown = (AgentState.ALIVE, AgentState.SUSPECT)

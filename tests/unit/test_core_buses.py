@@ -2,7 +2,8 @@
 
 import pytest
 
-from beacond.core.model import Freshness
+from beacond.core.messages import Opinion, SyncEntry
+from beacond.core.model import AgentState, Freshness
 from tests.support.core import INTERVAL_S, TTL_S, WALL, Hand, Peer, Said, published
 
 ONE, TWO = "one", "two"
@@ -245,3 +246,159 @@ def test_bus_removed_while_blind_leaves_the_view_as_it_is() -> None:
     me.did(me.node.bus_removed(ONE, me.now))
     me.pass_time(10 * TTL_S)
     assert me.answer("web") == ["a", "b"]
+
+
+def test_straggler_from_a_lost_bus_does_not_start_a_lease_that_only_another_bus_counts() -> None:
+    me = Bench(a=(ONE,), b=(ONE, TWO), c=(ONE, TWO), d=(ONE, TWO))
+    me.lose(ONE)
+    me.pass_time(4 * INTERVAL_S)
+    assert me.freshness("a") is Freshness.STALE
+    me.hear(me.peers["a"].heartbeat(me.now), bus=ONE)
+    assert not me.node.reach(ONE, me.now).in_sight
+    me.pass_time(10 * TTL_S)
+    assert "a" in me.answer("web")
+
+
+def test_node_first_heard_on_a_bus_out_of_sight_does_not_expire_meanwhile() -> None:
+    me = Bench(a=(ONE, TWO), b=(ONE, TWO), c=(ONE, TWO), d=(ONE, TWO))
+    me.lose(ONE)
+    me.pass_time(4 * INTERVAL_S)
+    late = Peer("late", address="10.9.0.9", started_at=me.now)
+    me.hear(late.announce(published("web")), late.heartbeat(me.now), bus=ONE)
+    me.pass_time(10 * TTL_S)
+    assert "late" in me.answer("web")
+
+
+def test_node_that_only_a_lost_bus_still_brings_is_parked_once_it_left_the_other() -> None:
+    me = Bench(a=(ONE, TWO), b=(ONE, TWO), c=(ONE, TWO), d=(ONE, TWO))
+    me.lose(ONE)
+    me.pass_time(4 * INTERVAL_S)
+    me.where["a"] = (ONE,)
+    for _ in range(6):  # a trickle: less than half of those expected there
+        me.pass_time(INTERVAL_S)
+        me.hear(me.peers["a"].heartbeat(me.now), bus=ONE)
+    assert list(me.node._catalog.entries["a"].paths) == [ONE]
+    me.pass_time(10 * TTL_S)
+    assert "a" in me.answer("web")
+
+
+def test_lease_parked_after_a_trickle_runs_on_from_the_last_heartbeat() -> None:
+    me = Bench(a=(ONE,), b=(ONE, TWO), c=(ONE, TWO), d=(ONE, TWO), e=(ONE, TWO))
+    me.lose(ONE)
+    for _ in range(100):  # 500 s: `a` alone gets through, which is no proof of ONE
+        me.pass_time(INTERVAL_S)
+        me.hear(me.peers["a"].heartbeat(me.now), bus=ONE)
+    me.lose(TWO)  # any change of what is in sight parks it, since ONE's last proof 500 s ago
+    me.pass_time(4 * INTERVAL_S)
+    me.find(TWO)
+    me.pass_time(4 * INTERVAL_S)
+    me.find(ONE)
+    me.pass_time(6 * TTL_S, silent=("a",))
+    assert "a" not in me.answer("web")
+
+
+def test_node_without_a_record_is_not_shown_when_its_bus_goes() -> None:
+    me = Bench(a=(ONE, TWO), b=(ONE, TWO))
+    me.hear(Peer("x").heartbeat(me.now), bus=ONE)  # its announce was lost
+    me.lose(ONE)
+    me.pass_time(10 * TTL_S)
+    assert me.kinds("x") == []
+    assert "x" not in me.node.view.agents
+
+
+@pytest.mark.parametrize("waited_s", [0.0, 2 * TTL_S])
+def test_straggler_of_a_removed_bus_does_no_harm(waited_s: float) -> None:
+    """0 s: parked for ever, as nobody removes that bus again. 30 s: ValueError in `park`."""
+    me = Bench(a=(ONE,), b=(ONE, TWO), c=(TWO,), d=(TWO,), e=(TWO,))
+    me.lose(ONE)
+    me.did(me.node.bus_removed(ONE, me.now))
+    beat = me.peers["a"].heartbeat(me.now - waited_s)
+    me.hear(beat, bus=ONE)
+    me.lose(TWO)
+    me.pass_time(4 * INTERVAL_S)
+    me.find(TWO)
+    me.pass_time(5 * TTL_S)
+    assert me.answer("web") == ["b", "c", "d", "e"]
+
+
+def test_restarted_node_is_fresh_with_its_first_heartbeat_elsewhere() -> None:
+    me = Bench(a=(ONE,), b=(ONE, TWO))
+    me.lose(ONE)
+    me.pass_time(4 * INTERVAL_S)
+    me.peers["a"].reboot(me.now)
+    me.hear(me.peers["a"].heartbeat(me.now), bus=TWO)
+    assert me.freshness("a") is Freshness.FRESH
+
+
+def test_bus_that_dies_unnoticed_costs_no_lease_however_short() -> None:
+    """With one bus nothing expires however late blindness is noticed; with two it does."""
+    me = Bench(a=(ONE, TWO), b=(ONE, TWO), c=(ONE, TWO))
+    quick = Peer("quick", address="10.9.0.9", started_at=me.now)
+    me.hear(quick.announce(published("web")), bus=ONE)
+    for _ in range(12):
+        me.hear(quick.heartbeat(me.now, next_ms=1000, ttl_ms=3000), bus=ONE)
+        me.pass_time(1.0)
+    me.lose(ONE)
+    me.pass_time(10 * TTL_S)
+    assert "quick" in me.answer("web")
+
+
+def test_silence_on_a_bus_that_just_died_is_not_judged_by_the_echo_of_another() -> None:
+    """All figures are the default ones. ONE is known to be lost 7.5 s after its last proof; who was
+    heard there 5 s before that is suspect by then, and what is suspect may be ended."""
+    me = Bench(a=(ONE,), b=(ONE, TWO), c=(ONE, TWO), d=(ONE, TWO))
+    me.pass_time(INTERVAL_S, silent=("a",))
+    me.lose(ONE)
+    suspected = 0.0
+    while me.node.reach(ONE, me.now).in_sight:
+        me.pass_time(0.5)
+        if "agent.suspect" in me.kinds("a") and not suspected:
+            suspected = me.now
+            peer = me.peers["a"]
+            for prober in "bc":
+                said = Opinion("a", peer.incarnation, peer.boot_id, peer.seq, (), ("web-80",), True)
+                me.hear((me.peers[prober].envelope(), said), bus=TWO)
+    assert "a" in me.answer("web")
+    assert not suspected
+
+
+def test_hold_ends_in_time_though_its_bus_is_out_of_sight_for_a_while() -> None:
+    me = Bench(a=(ONE,), b=(ONE, TWO), c=(ONE, TWO), d=(ONE, TWO))
+    me.lose(ONE)
+    me.pass_time(600)
+    me.hear(me.peers["a"].goodbye(hold_s=30), bus=ONE)
+    me.find(ONE)
+    me.pass_time(90, silent=("a",))
+    assert "a" not in me.answer("web")
+
+
+def test_new_boot_told_of_by_a_sync_ends_what_was_vouched_of_the_old_one() -> None:
+    me = Bench(x=(ONE,), b=(ONE, TWO), c=(ONE, TWO), d=(ONE, TWO))
+    x = me.peers["x"]
+    me.pass_time(2.5 * INTERVAL_S, silent=("x",))
+    entry = me.node._catalog.entries["x"]
+    assert entry.state is AgentState.SUSPECT
+    said = Opinion("x", x.incarnation, x.boot_id, x.seq, ("web-80",), (), True)
+    me.hear((me.peers["b"].envelope(), said), bus=TWO)
+    assert entry.vouched
+    me.lose(ONE)
+    me.pass_time(2 * INTERVAL_S)
+    assert entry.parked_reading is not None
+    x.reboot(me.now)
+    me.node._catalog.synced(SyncEntry(x.record(published("web")), 0, 15000), INTERVAL_S, me.now)
+    me.pass_time(4 * TTL_S)
+    assert not entry.vouched
+    assert "x" not in me.answer("web")
+
+
+def test_parked_nodes_are_not_counted_on_to_look() -> None:
+    """Twelve are heard on a lost bus alone: three of them ahead of us, and nobody looks."""
+    lookers = 0
+    for n in range(20):
+        me = Bench(**{f"p{i}": (ONE,) for i in range(12)}, x=(TWO,), y=(TWO,))
+        me.node._out.node = f"me{n}"
+        me.lose(ONE)
+        me.pass_time(3 * INTERVAL_S)
+        me.pass_time(4 * INTERVAL_S, silent=("x",))
+        lookers += any(("10.9.0.13", 80) in probe.targets for probe in me.probes())
+    assert lookers == 20  # of us, y and nobody else: both look

@@ -2,8 +2,8 @@
 
 import pytest
 
-from beacond.core.catalog import FORGET_S, Catalog
-from beacond.core.entry import TTL_MAX_S, TTL_MIN_S
+from beacond.core.catalog import Catalog
+from beacond.core.entry import FORGET_S, TTL_MAX_S, TTL_MIN_S
 from beacond.core.messages import Announce, Goodbye, Heartbeat, SyncEntry
 from beacond.core.model import AgentState, Freshness, Mode, Status
 from beacond.core.sight import SightJudge
@@ -371,7 +371,7 @@ def test_held_suspect_that_says_goodbye_with_hold_ends_with_its_hold(
 ) -> None:
     bench.know(peer)
     bench.wait(12)
-    bench.catalog.hold(bench.catalog.entries["a"])
+    bench.catalog.entries["a"].held = True
     bench.hear(peer.goodbye(hold_s=20))
     assert bench.catalog.suspects == {}
     bench.wait(21)
@@ -522,7 +522,7 @@ def test_gone_nodes_are_forgotten_after_a_day(bench: Bench, peer: Peer) -> None:
 
 
 def test_gone_nodes_do_not_keep_new_ones_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beacond.core.catalog.GONE_MAX", 2)
+    monkeypatch.setattr("beacond.core.entry.GONE_MAX", 2)
     for number in range(5):
         peer = Peer(f"a{number}")
         bench.know(peer)

@@ -4,8 +4,9 @@ import pytest
 
 from beacond.core.model import AgentState, Freshness, Mode
 from beacond.core.view import Selection, select
+from tests.sim.host import WALL
+from tests.sim.world import World
 from tests.support.core import Peer, published
-from tests.support.fleet import Fleet
 
 INTERVAL_S, TTL_S = 5.0, 15.0
 
@@ -14,9 +15,9 @@ def names(count: int) -> list[str]:
     return [f"n{number:03}" for number in range(count)]
 
 
-def fleet_of(count: int, seed: int = 1) -> Fleet:
+def fleet_of(count: int, seed: int = 1) -> World:
     """A settled fleet in which every host offers one `web`."""
-    fleet = Fleet(seed)
+    fleet = World(seed)
     fleet.start(*names(count))
     for name in names(count):
         fleet.register(name, "web")
@@ -24,27 +25,27 @@ def fleet_of(count: int, seed: int = 1) -> Fleet:
     return fleet
 
 
-def wait_for_heartbeat(fleet: Fleet, name: str) -> None:
+def wait_for_heartbeat(fleet: World, name: str) -> None:
     before = fleet.hosts[name].sent
     while fleet.hosts[name].sent == before:
         fleet.run(0.1)
 
 
-def freshness(fleet: Fleet, at: str, node: str) -> Freshness | None:
+def freshness(fleet: World, at: str, node: str) -> Freshness | None:
     instances = fleet.hosts[at].core.view.instances_of("web")
     return next((i.freshness for i in instances if i.node == node), None)
 
 
-def state(fleet: Fleet, at: str, node: str) -> AgentState:
+def state(fleet: World, at: str, node: str) -> AgentState:
     return fleet.hosts[at].core.view.agents[node].state
 
 
-def partition(fleet: Fleet, group: set[str]) -> None:
-    fleet.weather.cut = lambda sender, receiver: (sender in group) != (receiver in group)
+def partition(fleet: World, group: set[str]) -> None:
+    fleet.bus.partition(group, fleet.hosts.keys() - group)
 
 
-def heal(fleet: Fleet) -> None:
-    fleet.weather.cut = lambda sender, receiver: False
+def heal(fleet: World) -> None:
+    fleet.bus.heal()
 
 
 # ---- starting and stopping
@@ -88,9 +89,9 @@ def test_host_that_leaves_is_gone_at_once_everywhere() -> None:
 
 def test_heartbeat_that_arrives_after_the_goodbye_does_not_resurrect() -> None:
     fleet = fleet_of(4)
-    fleet.weather.delay_s = (3.0, 3.0)
+    fleet.bus.weather.delay_s = (3.0, 3.0)
     wait_for_heartbeat(fleet, "n003")
-    fleet.weather.delay_s = (0.001, 0.01)
+    fleet.bus.weather.delay_s = (0.001, 0.01)
     fleet.leave("n003")
     fleet.run(60)
     assert fleet.hosts["n000"].dropped["after-goodbye"] > 1
@@ -111,10 +112,9 @@ def test_goodbye_with_hold_keeps_instances_suspect_and_served_until_it_ends() ->
 
 def test_restart_within_the_hold_is_no_outage() -> None:
     fleet = fleet_of(4)
-    registrations = fleet.hosts["n003"].core.registry.registrations()
     fleet.leave("n003", hold_s=60)
     fleet.run(20)
-    fleet.boot(fleet.hosts["n003"], registrations)
+    fleet.start("n003")
     fleet.run(60)
     assert freshness(fleet, "n000", "n003") is Freshness.FRESH
     assert "instance.stopped" not in fleet.kinds("n000", "n003")
@@ -192,25 +192,20 @@ def test_brokers_alarm_that_stops_all_publishers_freezes_the_view() -> None:
 
 
 def test_one_bus_of_two_being_down_blinds_nobody() -> None:
-    fleet = fleet_of(2)
-    for up in (True, False, True, False):
-        fleet.do(
-            "n000",
-            lambda node, now, up=up: node.bus_changed(
-                "second", up=up, can_publish=up, reason="", now=now
-            ),
-        )
+    fleet = World(buses=("first", "second"))
+    fleet.start(*names(2))
+    fleet.run(20)
+    for change in (fleet.bus_down, fleet.bus_up, fleet.bus_down, fleet.bus_up):
+        change("second")
         fleet.run(20)
+    assert {"view.sighted", "bus.down"} <= set(fleet.kinds("n000"))
     assert "view.blind" not in fleet.kinds("n000")
     assert fleet.hosts["n000"].core.view.sight.stale_since is None
 
 
 def test_mute_agent_says_so_and_is_not_blind() -> None:
     fleet = fleet_of(4)
-    fleet.do(
-        "n000",
-        lambda node, now: node.bus_changed("sim", up=True, can_publish=False, reason="", now=now),
-    )
+    fleet.bus.block("n000")
     fleet.run(10)
     sight = fleet.hosts["n000"].core.view.sight
     assert (sight.mute, sight.stale_since) == (True, None)
@@ -222,7 +217,7 @@ def test_mute_agent_says_so_and_is_not_blind() -> None:
 def test_node_paused_for_a_minute_expires_nobody_and_is_found_again() -> None:
     fleet = fleet_of(20)
     fleet.pause("n007")
-    fleet.reachable = lambda node: node != "n007"
+    fleet.cut_tcp(["n007"], fleet.hosts.keys() - {"n007"})
     fleet.run(60)
     assert "n007" not in fleet.answer("n000", "web")
     fleet.resume("n007")
@@ -252,7 +247,7 @@ def test_receivers_backlog_does_not_renew_the_dead() -> None:
 def test_of_two_agents_with_one_name_exactly_one_goes_quiet_and_keeps_answering(ahead: int) -> None:
     fleet = fleet_of(4)
     original = fleet.hosts["n003"]
-    clone = fleet.add_clone("n003", "n003-clone", incarnation=original.incarnation + ahead)
+    clone = fleet.add_clone("n003", "n003-clone", ahead=ahead)
     fleet.run(60)
     cores = [original.core, clone.core]
     assert sorted(core.conflict for core in cores) == [False, True]
@@ -271,22 +266,20 @@ def test_of_two_agents_with_one_name_exactly_one_goes_quiet_and_keeps_answering(
 def test_lost_disk_heals_in_about_an_interval() -> None:
     fleet = fleet_of(8)
     fleet.kill("n003")
-    fleet.hosts["n003"].incarnation = 3
-    fleet.start("n003")
+    fleet.start("n003", incarnation=3)
     fleet.register("n003", "new")
     fleet.run(INTERVAL_S * 1.2)
     assert all(fleet.answer(at, "new") == ["n003"] for at in names(8))
     fleet.run(30)
     assert not fleet.hosts["n003"].core.conflict
-    assert fleet.hosts["n003"].core.incarnation > 100
+    assert fleet.hosts["n003"].core.incarnation > WALL
 
 
 def test_disk_lost_after_a_goodbye_heals_too() -> None:
     fleet = fleet_of(8)
     fleet.leave("n003")
     fleet.run(30)
-    fleet.hosts["n003"].incarnation = 3
-    fleet.start("n003", keep_disk=False)
+    fleet.start_without_disk("n003", incarnation=3)
     fleet.register("n003", "new")
     fleet.run(INTERVAL_S * 1.2)
     assert all(fleet.answer(at, "new") == ["n003"] for at in names(8))
@@ -295,7 +288,7 @@ def test_disk_lost_after_a_goodbye_heals_too() -> None:
 def test_renamed_node_says_goodbye_for_its_old_name() -> None:
     fleet = fleet_of(4)
     fleet.kill("n003")
-    fleet.start("renamed", former=("n003", fleet.hosts["n003"].incarnation))
+    fleet.start("renamed", former=("n003", fleet.hosts["n003"].disk.incarnation))
     fleet.register("renamed", "web")
     fleet.run(1.5)
     assert fleet.answer("n000", "web") == ["n000", "n001", "n002", "renamed"]
@@ -355,10 +348,10 @@ def test_held_nodes_outlast_a_blindness_that_follows() -> None:
     fleet.run(30)
     assert fleet.hosts["n000"].core.held
     fleet.bus_down()
-    fleet.reachable = lambda node: False
+    fleet.cut_tcp(names(10)[:5], names(10)[5:])
     fleet.run(900)
     assert fleet.answer("n000", "web") == names(10)
-    fleet.reachable = lambda node: True
+    fleet.heal_tcp()
     heal(fleet)
     fleet.bus_up()
     fleet.run(60)
@@ -385,6 +378,7 @@ def test_newcomer_learns_three_hundred_nodes_by_two_syncs() -> None:
 
 def test_two_agents_never_keep_a_dead_third_alive_by_syncing() -> None:
     fleet = fleet_of(3)
+    fleet.watch.rules = False  # they would not sync that often by themselves
     fleet.kill("n002")
     for _ in range(30):
         for at in ("n000", "n001"):
@@ -398,19 +392,14 @@ def test_goodbye_that_was_missed_is_learnt_by_a_sync_when_sight_returns() -> Non
     fleet.start("n002")
     fleet.register("n002", "web")
     fleet.run(20)
-    partition(fleet, {"n000"})
-    fleet.hosts["n000"].core.bus_changed(
-        "sim", up=False, can_publish=False, reason="", now=fleet.now
-    )
+    cut_off = fleet.hosts["n000"]
+    cut_off.listening.clear()
+    fleet.bus.lose(cut_off, "reset")
     fleet.leave("n002")
     fleet.run(10)
     assert "n002" in fleet.answer("n000", "web")
-    heal(fleet)
-    fleet.do(
-        "n000",
-        lambda node, now: node.bus_changed("sim", up=True, can_publish=True, reason="", now=now),
-    )
-    fleet.run(3)
+    fleet.attach(cut_off, fleet.bus.key)
+    fleet.run(2 * INTERVAL_S + 1)
     assert "n002" not in fleet.answer("n000", "web")
 
 

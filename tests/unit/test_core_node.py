@@ -314,27 +314,27 @@ def test_reconnects_spread_with_the_fleet_and_not_with_the_gone() -> None:
 
 
 REPLAY = """
-import hashlib
-from tests.support.fleet import Fleet
-fleet = Fleet(5)
+from tests.sim.world import World
+fleet = World(5, buses=("one", "two"), signed=True)
 names = [f"n{number}" for number in range(8)]
 fleet.start(*names)
 for number, name in enumerate(names):
     for service in ("web", "db", "queue"):
-        fleet.register(name, service, tags=("b", "a"), port=80 + number)
+        fleet.register(name, service, tags=("a", "b"), port=80 + number)
 fleet.run(30)
-fleet.weather.cut = lambda a, b: (a in names[4:]) != (b in names[4:])
+fleet.bus.partition(names[:4], names[4:])
 fleet.run(40)
-fleet.weather.cut = lambda a, b: False
+fleet.bus.heal()
 fleet.leave("n3")
 fleet.bus_down()
 fleet.run(30)
 fleet.bus_up()
 fleet.restart("n5")
 fleet.run(40)
-views = [str(host.core.view.services) for host in fleet.hosts.values() if host.core]
-seen = "\\n".join(fleet.history + views)
-print(len(fleet.history), hashlib.sha256(seen.encode()).hexdigest())
+for name, host in fleet.hosts.items():
+    if host.core is not None:
+        fleet.watch.history.note(fleet.now, name, str(host.core.view.services))
+print(len(fleet.history), fleet.watch.history.digest())
 """
 
 

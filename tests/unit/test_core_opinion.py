@@ -8,6 +8,7 @@ from beacond.core.effects import Probe
 from beacond.core.messages import Opinion
 from beacond.core.model import Status
 from beacond.core.opinion import INSTANCES_PER_ROUND, LONGER_S, PROBERS, PROBES_PER_S
+from beacond.core.silence import HOLD_S
 from tests.support.core import INTERVAL_S, TTL_S, Hand, Peer, published
 
 SUSPECT_S = 2.2 * INTERVAL_S
@@ -296,3 +297,149 @@ def test_goodbye_with_a_hold_asks_for_no_opinion() -> None:
     me.run(30, *me.others)
     assert me.probes() == []
     assert me.served
+
+
+def test_opinions_end_nobody_while_we_are_blind() -> None:
+    me = Bench(others=3)
+    me.fall_silent()
+    me.down()
+    for other in me.others[:2]:
+        me.opinion(other, down=["web-80"])
+    assert me.served
+
+
+def test_findings_of_two_silences_are_not_added_up() -> None:
+    """One prober before our blindness, another long after, of a silence in between we know
+    nothing: the heartbeats that we did not hear parted them."""
+    me = Bench(others=3)
+    me.fall_silent()
+    me.opinion(me.others[0], down=["web-80"])
+    me.down()
+    me.run(3600)
+    me.up()
+    me.silent.seq += 700
+    me.opinion(me.others[1], down=["web-80"])
+    assert me.served
+
+
+def test_opinion_heard_while_blind_holds_no_longer_than_others() -> None:
+    me = Bench(others=3)
+    me.fall_silent()
+    me.down()
+    me.run(3600)
+    me.opinion(me.others[0], up=["web-80"])
+    me.up()
+    me.run(INTERVAL_S, *me.others)
+    findings = me.node._catalog.entries["silent"].findings.values()
+    assert all(at <= me.now for finding in findings for _, at in finding.tries.values())
+
+
+def test_vouched_node_that_says_goodbye_with_a_hold_goes_when_that_ends() -> None:
+    me = Bench(others=3)
+    me.fall_silent()
+    me.opinion(me.others[0], up=["web-80"])
+    me.hear(me.silent.goodbye(hold_s=30))
+    me.run(60 + TTL_S, *me.others)
+    assert not me.served
+
+
+def test_hidden_instances_are_shown_for_the_hold() -> None:
+    me = Bench(services=("api", "web"))
+    me.fall_silent()
+    for other in me.others[:2]:
+        me.opinion(other, up=["api-80"], down=["web-81"])
+    assert not me.served
+    me.hear(me.silent.goodbye(hold_s=30))
+    assert me.served
+
+
+def test_vouched_node_held_with_many_is_forgotten_like_them() -> None:
+    me = Bench(others=4)
+    me.fall_silent()
+    me.opinion(me.others[2], up=["web-80"])
+    end = me.now + 3 * HOLD_S
+    while me.now < end:
+        me.run(INTERVAL_S, *me.others[2:])
+        for probe in me.probes():
+            me.did(me.node.probed(probe.number, frozenset(probe.targets[:1]), me.now))
+        me.take()
+    entries = me.node._catalog.entries
+    assert entries["p1"].last_resort
+    assert entries["silent"].last_resort
+    assert not entries["silent"].vouched
+    assert entries["silent"].node in me.node._catalog._due._queued
+
+
+def test_one_of_many_instances_speaks_for_its_node_until_it_is_tried_again() -> None:
+    """40 instances are five rounds of eight; a finding holds for three."""
+    me = Bench(others=3, services=[f"s{n:02}" for n in range(40)])
+    me.fall_silent()
+    ids = [f"s{n:02}-{80 + n}" for n in range(40)]
+    kinds: list[str] = []
+    for turn in range(12):
+        tried = [ids[(8 * turn + n) % 40] for n in range(8)]
+        for other in me.others[:2]:
+            me.opinion(
+                other, up=[i for i in tried if i == ids[0]], down=[i for i in tried if i != ids[0]]
+            )
+        assert "silent" in me.answer("s00"), f"gone in round {turn}"
+        me.run(INTERVAL_S, *me.others)
+    kinds = me.kinds("silent")
+    assert kinds.count("instance.registered") == 0  # what nobody reaches does not come and go
+
+
+def test_restarted_prober_is_believed() -> None:
+    me = Bench(others=3)
+    me.fall_silent()
+    prober = me.others[0]
+    prober.counter = 5000
+    me.opinion(prober, up=["web-80"])
+    prober.reboot(me.now)
+    me.hear(prober.announce(published("web")), prober.heartbeat(me.now))
+    me.take()
+    me.opinion(prober, up=["web-80"])
+    assert me.dropped() == []
+
+
+def test_vouching_ends_in_time_however_busy_the_probing_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight instances and two controls are a second's probes; a round is a second here."""
+    monkeypatch.setattr("beacond.core.opinion.VALID_ROUNDS", 7)
+    me = Bench(others=7, services=[f"s{n}" for n in range(8)])
+    me.fall_silent()
+    looker = me.node._opinion
+    looker._round_s = 1.0  # as with an interval of 1 s
+    looker._is_ours = lambda node: True
+    entry = me.node._catalog.entries["silent"]
+    first = me.node._catalog.entries["p1"]  # named before it, silent too, and reached for ever
+    me.opinion(me.others[1], up=["s0-80"])
+    for _ in range(6):
+        me.run(INTERVAL_S, *me.others[1:])
+        me.opinion(me.others[1], node="p1", boot_id=first.boot_id, seq=first.seq, up=["s0-80"])
+    assert not me.node.held
+    assert first.vouched
+    assert not entry.vouched
+
+
+def test_probe_begun_before_we_were_stopped_is_not_believed_after() -> None:
+    me = Bench(others=2)
+    me.fall_silent()
+    me.sleep(600)
+    me.found("10.9.0.2")
+    assert me.sent(Opinion) == []
+
+
+def test_probers_of_long_ago_do_not_lock_out_who_reaches_it_now() -> None:
+    me = Bench(others=12)
+    me.fall_silent()
+    for other in me.others[:10]:
+        me.opinion(other, up=["web-80"])
+        me.run(INTERVAL_S, *me.others)
+    assert me.dropped() == []
+
+
+def test_turns_of_nodes_that_are_gone_are_forgotten() -> None:
+    me = Bench(others=2, services=[f"s{n:02}" for n in range(20)])
+    me.fall_silent()
+    me.run(5 * TTL_S, *me.others)
+    assert "silent" not in me.node._catalog.suspects
+    assert not me.node._opinion._turns
