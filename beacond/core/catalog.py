@@ -143,12 +143,12 @@ class Catalog:
             return
         if (record.incarnation, record.boot_id) < entry.speaker:
             return
-        new_boot = entry.speaker < (record.incarnation, record.boot_id)
+        new_boot, held_over = entry.speaker < (record.incarnation, record.boot_id), entry.leaving
         if new_boot:
             self._speaks_anew(entry, record.incarnation, record.boot_id)
         self._merge(entry, record, now)
         unknown = not entry.leased and (new_boot or entry.state is None)
-        if unknown or entry.source is Source.SNAPSHOT:
+        if unknown or (new_boot and held_over) or entry.source is Source.SNAPSHOT:
             ttl_s = clamped_ttl_s(told.ttl_ms)
             lease_s = max(grant_min_s, ttl_s - told.heard_ms / 1000)
             entry.leased, entry.source, entry.ttl_s = True, Source.SYNCED, ttl_s

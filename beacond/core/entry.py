@@ -93,6 +93,8 @@ class Entry:
     suspect_s: float = 0.0
     suspect_at: float = 0.0
     expires_at: float = 0.0
+    set_reading: float = 0.0
+    """When its lease was last renewed, or given a grace."""
     graced: bool = False
     """Has had its grace since its last heartbeat: a flapping bus keeps no corpse."""
     paths: dict[str, Path] = field(default_factory=dict)
@@ -218,6 +220,7 @@ class Entry:
             suspect_at = max(suspect_at, self.suspect_at)
             expires_at = max(expires_at, self.expires_at)
         self.suspect_at, self.expires_at = suspect_at, expires_at
+        self.set_reading = reading
         self.graced = False
         self.findings.clear()
 
@@ -229,6 +232,7 @@ class Entry:
     def grace(self, reading: float, spread_s: float) -> None:
         """A whole ttl from that reading on, and the time the fleet takes to reconnect."""
         self.graced = True
+        self.set_reading = reading
         self.suspect_at = max(self.suspect_at, reading + self.suspect_s + spread_s)
         self.expires_at = max(self.expires_at, reading + self.ttl_s + spread_s)
 

@@ -83,7 +83,7 @@ class Node:
             rng=rng,
         )
         self._announces = AnnounceAsker(self._catalog, self._out, rng, settings.interval_s)
-        self._asker = SyncAsker(self._catalog, self._out, rng)
+        self._asker = SyncAsker(self._catalog, self._out, rng, settings.interval_s)
         self._asker.want(SYNC_PASSES_AT_START, now)
         self._answerer = SyncAnswerer(self._catalog, self._out)
         self._digests = DigestWatch(self._catalog)
@@ -369,7 +369,7 @@ class Node:
             self._catalog.end(over, now)
         self._hurry.look(now, blind=self._was_blind)
         self._announces.advance(now)
-        self._asker.advance(now, self.settings.interval_s)
+        self._asker.advance(now)
         if now >= self._compare_at:
             self._compare_digests(now)
         if now >= self._sweep_at:
@@ -460,7 +460,7 @@ class Node:
                 self._identity.outdone_by(message.incarnation, message.boot_id, now)
                 return None
             case SyncReply():
-                return self._asker.answered(envelope.sender, message, self.settings.interval_s, now)
+                return self._asker.answered(envelope.sender, message, now)
             case Opinion():
                 return self._opinion.heard(envelope, message, now)
             case AnnounceRequest() | SyncRequest():

@@ -80,8 +80,7 @@ class Paths:
 
     def park(self, entry: Entry) -> None:
         """Its lease stands still since one of its buses last brought us anything."""
-        heard = max(path.reading for path in entry.paths.values())
-        entry.parked_reading = max(heard, self.last_reading(entry))
+        entry.parked_reading = max(entry.set_reading, self.last_reading(entry))
 
     def _prune(self, entry: Entry, reading: float) -> None:
         """Drop a bus that is in sight and has not brought this node for a whole ttl."""

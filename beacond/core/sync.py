@@ -31,6 +31,7 @@ TOMBSTONES_MAX = 1000
 REPLIES_PER_S = 20.0
 REPLY_BURST = 20.0
 ANSWER_S = 2.0
+"""At least so long, and at least an interval, an answer is waited for."""
 TRIES = 4
 
 
@@ -48,10 +49,14 @@ class _Walk:
 class SyncAsker:
     """Asks for what we miss. `wanted` counts passes still to be made."""
 
-    def __init__(self, catalog: Catalog, out: Outbox, rng: random.Random) -> None:
+    def __init__(
+        self, catalog: Catalog, out: Outbox, rng: random.Random, interval_s: float
+    ) -> None:
         self._catalog = catalog
         self._out = out
         self._rng = rng
+        self._interval_s = interval_s
+        self._answer_s = max(ANSWER_S, interval_s)
         self._walk: _Walk | None = None
         self._requests = 0
         self._failures = 0
@@ -67,7 +72,7 @@ class SyncAsker:
 
     @property
     def deadline(self) -> float:
-        return self._walk.asked_at + ANSWER_S if self._walk is not None else self._wait_until
+        return self._walk.asked_at + self._answer_s if self._walk is not None else self._wait_until
 
     def want(self, passes: int, now: float, begin_at: float = -NEVER) -> None:
         """Make so many passes, each with another node, as soon as there is one to ask.
@@ -80,7 +85,7 @@ class SyncAsker:
         self._failures = 0
         self.wanted = max(self.wanted, passes)
 
-    def advance(self, now: float, interval_s: float) -> None:
+    def advance(self, now: float) -> None:
         """Begin what is wanted; ask elsewhere where no answer came."""
         if self._walk is not None and now >= self.deadline:
             self._walk = None
@@ -96,7 +101,7 @@ class SyncAsker:
                 self._asked.add(target)
                 self._ask(target, "", now)
 
-    def answered(self, sender: str, reply: SyncReply, interval_s: float, now: float) -> str | None:
+    def answered(self, sender: str, reply: SyncReply, now: float) -> str | None:
         """Take one page; why it was dropped, if it was."""
         walk = self._walk
         if walk is None or walk.request != reply.request or walk.target != sender:
@@ -106,7 +111,7 @@ class SyncAsker:
                 self._catalog.tombstone(tombstone.node, tombstone.incarnation, now)
         for entry in reply.entries:
             if entry.record.node != self._out.node:
-                self._catalog.synced(entry, interval_s, now)
+                self._catalog.synced(entry, self._interval_s, now)
         reached = reply.covered or walk.upto
         if reached > walk.after:
             self._ask(walk.target, reached, now)
@@ -115,7 +120,7 @@ class SyncAsker:
         self.wanted -= 1
         self.done = True
         self.rested_since = now
-        self.advance(now, interval_s)
+        self.advance(now)
         return None
 
     def _choose(self) -> str | None:
