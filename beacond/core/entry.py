@@ -23,6 +23,9 @@ FORGET_S = 24 * 3600.0
 GONE_MAX = 10_000
 """So many gone nodes are remembered, so that they don't keep new ones out."""
 
+BOOTS_MAX = 4
+"""Of one node, whose questions are told apart from copies."""
+
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -80,7 +83,8 @@ class Entry:
     left_incarnation: int = 0
     """The tombstone: what speaks with this incarnation or less has said goodbye."""
     seq: int = 0
-    counter: int = 0
+    asked: dict[bytes, int] = field(default_factory=dict)
+    """The counter of the latest question of each of its last boots."""
     stamps: SendStamps | None = None
     version_said: int = 0
     mode: Mode = Mode.NORMAL
@@ -180,11 +184,21 @@ class Entry:
     def speaks_anew(self, incarnation: int, boot_id: bytes) -> None:
         """A later boot of the same node: its counters begin again."""
         self.incarnation, self.boot_id = incarnation, boot_id
-        self.seq = self.counter = self.version_said = 0
+        self.seq = self.version_said = 0
         self.stamps = None
         self.leaving = False
         self.paths.clear()
         self.findings.clear()
+
+    def is_new_question(self, boot_id: bytes, counter: int) -> bool:
+        """Not a replay, nor the copy that another bus brought. Whichever boot asks is answered: who
+        has to be told that his is old, too."""
+        if counter <= self.asked.get(boot_id, 0):
+            return False
+        self.asked[boot_id] = counter
+        if len(self.asked) > BOOTS_MAX:
+            del self.asked[next(iter(self.asked))]
+        return True
 
     # ---- its lease
 

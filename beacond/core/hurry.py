@@ -7,7 +7,7 @@ from beacond.core.voice import Voice
 PATIENCE_BEATS = 0.05
 """Intervals that a silence waits for the proof that we could hear. In a large fleet others'
 heartbeats give it sooner, so that nobody need hurry."""
-GAP_BEATS = 1.0
+GAP_BEATS = 0.7
 
 
 class Hurry:

@@ -51,6 +51,8 @@ SYNC_PASSES_AT_START = 2
 SESSIONS_PER_S = 150
 """Agent sessions that a broker can set up in a second, measured on two cores."""
 SESSION_LOAD = 0.7
+REST_BEATS = 2.0
+"""Intervals between two syncs that only a digest asks for."""
 SWEEP_S = 60.0
 
 
@@ -441,7 +443,7 @@ class Node:
     def _compare_digests(self, now: float) -> None:
         self._compare_at = now + self.settings.interval_s
         # An agent that was outdone believes another of its own name than the others do.
-        rested = now - self._asker.rested_since >= self.settings.interval_s
+        rested = now - self._asker.rested_since >= REST_BEATS * self.settings.interval_s
         if self._digests.differs() and rested and not self._was_blind and not self.conflict:
             self._asker.want(1, now)
 
@@ -481,10 +483,8 @@ class Node:
         self, envelope: Envelope, message: AnnounceRequest | SyncRequest, now: float
     ) -> str | None:
         entry = self._catalog.entries.get(envelope.sender)
-        if entry is not None and (envelope.incarnation, envelope.boot_id) == entry.speaker:
-            if envelope.counter <= entry.counter:
-                return "replayed"
-            entry.counter = envelope.counter
+        if entry is not None and not entry.is_new_question(envelope.boot_id, envelope.counter):
+            return "replayed"
         if isinstance(message, SyncRequest):
             return self._answerer.asked(envelope.sender, message, now)
         self._voice.announce_again(now)

@@ -25,7 +25,7 @@ MESSAGES_A_BEAT = 4
 """Of each agent, whatever goes wrong. The first announcement of a change does not count, since it
 was asked for. More is granted to"""
 MESSAGES_A_START, MESSAGES_A_RETURN = 4, 3
-"""each agent that starts, and that comes into sight of the bus: syncs, and what they missed;"""
+"""each agent that starts, and that hears or is heard again: syncs, and what they missed;"""
 COMING_BEATS, COMING_S = 3.0, 6.0
 """until so many intervals and seconds are over."""
 TIMELINE_LINES = 60
@@ -177,6 +177,10 @@ class Watch:
         dropped_at = self._dropped.get(key)
         if gone_at is not None and dropped_at is not None and gone_at >= dropped_at:
             self.fail(f"{instance_id}@{node} is back at {host.name}: it was deregistered", host)
+
+    def mended(self, agents: int) -> None:
+        """All may speak again: that is a return for each, of which no event tells."""
+        self._comers.append((self.world.now, MESSAGES_A_RETURN * agents))
 
     def _count(self, now: float) -> None:
         """Messages within the last interval, against what so many agents may say."""

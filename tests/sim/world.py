@@ -229,6 +229,7 @@ class World:
 
     def bus_unblocked(self, *keys: str, late: bool = True) -> None:
         self._each(keys, lambda bus: bus.unblock(late=late), "takes again")
+        self.watch.mended(len(self.hosts))
 
     def bus_frozen(self, *keys: str, noticed: bool = True) -> None:
         self._each(keys, lambda bus: bus.freeze(noticed=noticed), "stands still")

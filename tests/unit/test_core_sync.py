@@ -305,3 +305,16 @@ def test_owner_answers_a_request_by_broadcast_once_a_second() -> None:
     assert len(me.sent(Announce)) == 1
     me.run(1.1)
     assert len(me.sent(Announce)) == 2
+
+
+def test_question_that_two_buses_bring_is_answered_once_whatever_boot_asks() -> None:
+    me, a = hand(), Peer("a", incarnation=5)
+    greet(me, a)
+    me.up(bus="second")
+    for asker in (a, Peer("a", incarnation=4, boot_id=b"\x05" * 16)):
+        me.take()
+        asked = (asker.envelope("me"), SyncRequest(1, "", "", ()))
+        me.hear(asked, bus="b")
+        me.hear(asked, bus="second")
+        assert len(me.sent(SyncReply)) == 1
+        assert me.dropped() == ["replayed"]
