@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.demo.looks import Answer, Asker, NoAnswer, Place
-from tests.demo.processes import Processes
+from tests.demo.processes import Processes, exit_status
 from tests.demo.streams import Follower
 from tests.support.agent_process import BEACOND
 
@@ -140,6 +140,19 @@ class Fleet:
 
     def start_site(self, site: Site) -> None:
         site.process = self.processes.start(f"site-{site.id}", site.command)
+
+    async def end_sites(self, node: str) -> None:
+        """As when its host is lost. `beacond run` is asked to end: killed, it leaves its server."""
+        ended = [s.process for s in self.sites if s.node == node and s.process is not None]
+        for process in ended:
+            process.terminate()
+        for process in ended:
+            await exit_status(process, within_s=5)
+
+    def start_sites(self, node: str) -> None:
+        for site in self.sites:
+            if site.node == node:
+                self._start_run(site) if site.how == "run" else self.start_site(site)
 
     async def register_all(self) -> None:
         for node in HOSTS:

@@ -111,7 +111,9 @@ class Script:
     async def _kill_agent(self) -> None:
         report, fleet = self._report, self._fleet
         gamma = fleet.agents["gamma"]
-        report.step("An agent dies: kill -9 of gamma")
+        report.step(
+            "An agent dies, then its host: kill -9 of gamma, then of all that runs there"
+        )
         marks = self._marks()
         gamma.process.kill()
         gamma.up = False
@@ -130,14 +132,24 @@ class Script:
             "alpha and beta suspect it, and go on answering with its services, marked suspect",
             not_suspected,
         )
+        await asyncio.sleep(max(killed_at + TTL_S + 1 - time.monotonic(), 0))
+        report.seen(
+            f"and they still do after {TTL_S + 1:.0f} s, longer than its lease: both reach them",
+            not (missing := await not_suspected()),
+            missing,
+        )
+        await fleet.end_sites("gamma")
+        ended_at = time.monotonic()
         self._list("gamma", False)
-        await report.sees("then its services are gone from all answers", fleet.wrong_anywhere)
-        gone_s = time.monotonic() - killed_at
-        report.did(f"{gone_s:.1f} s after the kill; its lease was {TTL_S:.0f} s")
+        await report.sees(
+            "once nobody reaches them they are gone from all answers", fleet.wrong_anywhere
+        )
+        report.did(f"{time.monotonic() - ended_at:.1f} s after they ended")
         told = self._stops(marks, "gamma")
         report.seen(
             "both streams say why: agent-expired", told == [{"agent-expired"}] * 2, str(told)
         )
+        fleet.start_sites("gamma")
         await self._start_gamma()
 
     async def _stop_agent(self) -> None:

@@ -312,7 +312,7 @@ async def test_a_socket_connected_to_itself_is_nobody_listening(
     assert outcome == Outcome(Status.CRITICAL, "cannot connect: Connection refused")
 
 
-async def test_one_target_that_accepts_is_enough() -> None:
+async def test_those_that_accept_are_told_and_one_that_hangs_costs_the_time_allowed() -> None:
     listener, waiting = full_backlog()
     try:
         async with server(lambda _, writer: None) as port:
@@ -321,9 +321,7 @@ async def test_one_target_that_accepts_is_enough() -> None:
                 ("127.0.0.1", closed_port()),
                 ("127.0.0.1", port),
             ]
-            started_at = time.monotonic()
-            assert await tcp_reachable(targets, 10)
-            assert time.monotonic() - started_at < 5
+            assert await tcp_reachable(targets, 0.5) == {("127.0.0.1", port)}
     finally:
         for each in (listener, *waiting):
             each.close()
@@ -336,7 +334,7 @@ async def test_no_target_that_accepts_is_not_reachable() -> None:
 
 async def test_only_the_first_targets_are_tried() -> None:
     async with server(lambda _, writer: None) as port:
-        closed = [("127.0.0.1", closed_port())] * 16
+        closed = [("127.0.0.1", closed_port())] * 64
         assert await tcp_reachable([*closed[1:], ("127.0.0.1", port)], 5)
         assert not await tcp_reachable([*closed, ("127.0.0.1", port)], 5)
 
