@@ -111,9 +111,7 @@ class Script:
     async def _kill_agent(self) -> None:
         report, fleet = self._report, self._fleet
         gamma = fleet.agents["gamma"]
-        report.step(
-            "An agent dies, then its host: kill -9 of gamma, then of all that runs there"
-        )
+        report.step("An agent dies, then its host: kill -9 of gamma, then of all that runs there")
         marks = self._marks()
         gamma.process.kill()
         gamma.up = False
