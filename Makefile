@@ -41,7 +41,7 @@ run: venv
 test: test-venv
 	@sh .ci/servers.sh tests/apt.txt
 	@$(MAKE) --no-print-directory lint
-	$(PYTEST) -n 4 --dist loadfile
+	$(PYTEST) -n 3 --dist loadfile
 	@echo "make test: lint, types and all tests passed"
 
 check: test-venv lint

@@ -19,8 +19,9 @@ from tests.support.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.broker
 
-TTL_S = 3.0
-OUTAGE_S = 3.2 * TTL_S
+HEARTBEAT_S, TTL_S = 2.0, 6.0
+"""Half an interval is what this machine may stand still without an agent calling itself blind."""
+OUTAGE_S = 2.2 * TTL_S
 AT_ONCE_S = 5.0
 """For what takes one message, on a machine that starts a broker meanwhile."""
 
@@ -52,7 +53,7 @@ class Pair:
         await self.fleet.agree(within_s=AT_ONCE_S)
 
     async def lasts(self, failing: str, working: str) -> None:
-        """An outage of one bus, until after its end of three leases."""
+        """An outage of one bus, longer than two leases."""
         await asyncio.sleep(OUTAGE_S)
         for member in self.fleet.running:
             assert await states(self.fleet, member.name, working) == ["up"]
@@ -66,7 +67,7 @@ async def pair(
     brokers = (rabbitmq, second_rabbitmq)
     try:
         urls = [broker.url() for broker in brokers]
-        async with FleetOfAgents(tmp_path, urls, heartbeat_s=1.0, ttl_s=TTL_S) as fleet:
+        async with FleetOfAgents(tmp_path, urls, heartbeat_s=HEARTBEAT_S, ttl_s=TTL_S) as fleet:
             await all_heard(fleet, *urls)
             for node in fleet.nodes:
                 await fleet.register("web", node)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tests.sim.host import Host
     from tests.sim.world import World
 
-MESSAGES_A_BEAT = 4
-"""Of each agent, whatever goes wrong. The first announcement of a change does not count, since it
-was asked for. More is granted to"""
+MESSAGES_A_BEAT, AGENTS_MIN = 4, 3
+"""Of each agent (and of two as of three), whatever goes wrong. The first announcement of a change
+does not count, since it was asked for. More is granted to"""
 MESSAGES_A_START, MESSAGES_A_RETURN = 4, 3
 """each agent that starts, and that hears or is heard again: syncs, and what they missed;"""
 COMING_BEATS, COMING_S = 3.0, 6.0
@@ -194,7 +194,7 @@ class Watch:
         agents = len(running | {name for _, name in sends})
         beyond = len(sends) - sum(granted for _, granted in comers)
         self.busiest = max(self.busiest, beyond / agents)
-        if beyond > MESSAGES_A_BEAT * agents:
+        if beyond > MESSAGES_A_BEAT * max(agents, AGENTS_MIN):
             self.fail(f"{len(sends)} messages of {agents} agents within one interval")
 
     # ---- at a quiet moment
