@@ -218,9 +218,9 @@ def say(world: World, times: int) -> None:
 
 
 def test_too_many_messages_are_found() -> None:
-    world = settled(2)
+    world = settled(3)
     say(world, 4)
-    with pytest.raises(Violation, match="messages of 2 agents within one interval"):
+    with pytest.raises(Violation, match="messages of 3 agents within one interval"):
         say(world, 5)
 
 

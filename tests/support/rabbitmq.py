@@ -28,6 +28,7 @@ from typing import Any, Self
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 CTL_TIMEOUT_S = 60.0
+NOT_YET = "requires the 'rabbit' app to be running"
 SCRIPT_DIRS = ("/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
 
 DEFAULT_USER = "beacond"
@@ -199,7 +200,20 @@ class RabbitMQ:
         return f"amqp://{user}:{password or self.password}@{address}/{vhost}"
 
     async def rabbitmqctl(self, *args: str) -> str:
-        """What `rabbitmqctl ARGS` prints. Raises RabbitMQError where it fails."""
+        """What `rabbitmqctl ARGS` prints. Raises RabbitMQError where it fails.
+
+        The server takes connections a moment before it calls itself running: that is waited for.
+        """
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while True:
+            try:
+                return await self._rabbitmqctl(*args)
+            except RabbitMQError as error:
+                if NOT_YET not in str(error) or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+
+    async def _rabbitmqctl(self, *args: str) -> str:
         script = find_script("rabbitmqctl")
         assert script is not None
         process = await asyncio.create_subprocess_exec(
