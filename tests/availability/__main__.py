@@ -3,8 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
-import platform
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from tests.availability.tally import Tally, percent
 from tests.demo.processes import adopt_orphans, end_all_that_is_left
 from tests.peers.base import EVEN
 from tests.peers.processes import Failed
+from tests.support import machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def main() -> None:
         sys.exit(128 + signal.SIGTERM)
     finally:
         end_all_that_is_left()
-    told["load_at_end"] = _load()
+    told["load_at_end"] = machine.load()
     print("\n".join(_report(told, run)))
     if asked.json is not None:
         told |= {"systems": table.figures(FAULTS, run.columns)}
@@ -102,10 +101,10 @@ async def _column(system: System, extent: Extent) -> Column:
 
 
 def _report(told: dict[str, Any], run: Run) -> list[str]:
-    machine, terms = told["machine"], told["terms"]
+    made_on, terms = told["machine"], told["terms"]
     return [
         f"Measured on {told['time'][:10]} by `{told['command']}`, beacond {__version__}, on"
-        f" {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']};"
+        f" {made_on['cores']} cores, Linux {made_on['kernel']}, Python {made_on['python']};"
         f" load average {told['load_at_begin']} at the beginning, {told['load_at_end']} at the"
         " end.",
         f"Each fault lasts {told['duration_s']:g} s. Each host that is asked makes"
@@ -130,20 +129,12 @@ def _about(extent: Extent, *, quick: bool) -> dict[str, Any]:
         "beacond": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": "python -m tests.availability --quick" if quick else "make availability",
-        "machine": {
-            "cores": os.cpu_count(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-        },
-        "load_at_begin": _load(),
+        "machine": machine.facts(),
+        "load_at_begin": machine.load(),
         "duration_s": extent.duration_s,
         "places": "addresses of loopback" if lacks_lan() else "network namespaces",
         "terms": asdict(extent.terms),
     }
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.1f}"
 
 
 def _arguments() -> argparse.Namespace:

@@ -2,12 +2,8 @@
 
 import asyncio
 import json
-import random
-import socket
 import subprocess
 import sys
-import time
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from tests.demo.looks import Answer, Asker, NoAnswer, Place
 from tests.demo.processes import Processes, exit_status
 from tests.demo.streams import Follower
 from tests.support.agent_process import BEACOND
+from tests.support.ports import free_ports
 
 HEARTBEAT, TTL = "1s", "5s"
 TTL_S = 5.0
@@ -74,7 +71,7 @@ class Fleet:
         self.session = session
         self._folder = folder
         self._bus = bus
-        self._http_port, self._dns_port = free_ports(2)
+        self._http_port, self._dns_port = free_ports(HOSTS.values(), 2)
         self.agents: dict[str, Agent] = {}
         self.sites: list[Site] = []
 
@@ -132,7 +129,8 @@ class Fleet:
         wanted = [
             (name, node, how) for name, (how, nodes) in services.items() for node in nodes.split()
         ]
-        for (name, node, how), port in zip(wanted, free_ports(len(wanted)), strict=True):
+        ports = free_ports(HOSTS.values(), len(wanted))
+        for (name, node, how), port in zip(wanted, ports, strict=True):
             self.sites.append(Site(name, node, port, how))
         for site in self.sites:
             if site.how != "run":
@@ -187,7 +185,7 @@ class Fleet:
 
     async def add(self, service: str, node: str) -> None:
         """One more server, registered over HTTP. Raises NoAnswer."""
-        site = Site(service, node, free_ports(1)[0], "api")
+        site = Site(service, node, free_ports(HOSTS.values(), 1)[0], "api")
         self.start_site(site)
         await self.register(site)
         self.sites.append(site)
@@ -241,29 +239,3 @@ def _table(site: Site) -> str:
     fields = {"id": site.id, "service": site.service, "port": site.port}
     lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
     return "\n".join(["[[instance]]", *lines, CHECK_TOML, ""])
-
-
-def free_ports(number: int) -> list[int]:
-    """Free for TCP and UDP at every address of the demo, and below those that a kernel hands out
-    by itself, so that they stay free until they are used."""
-    ports: list[int] = []
-    deadline = time.monotonic() + 10
-    while len(ports) < number:
-        port = random.randrange(20_000, 32_000)
-        if port not in ports and all(_is_free(address, port) for address in HOSTS.values()):
-            ports.append(port)
-        if time.monotonic() > deadline:
-            raise OSError("no free ports at 127.0.0.2 to 127.0.0.4")
-    return ports
-
-
-def _is_free(address: str, port: int) -> bool:
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with closing(socket.socket(socket.AF_INET, kind)) as probe:
-            if kind is socket.SOCK_STREAM:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError:
-                return False
-    return True

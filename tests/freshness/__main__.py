@@ -3,8 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +18,7 @@ from tests.freshness.churn import CHANGE_EVERY_S, SERVICES
 from tests.freshness.run import FULL, QUICK, SEED, Extent, measure
 from tests.freshness.table import Column
 from tests.peers.base import EVEN
+from tests.support import machine
 
 LOOPBACK = "addresses of loopback (a crashed host's ports refuse connections)"
 
@@ -33,7 +32,7 @@ def main() -> None:
         columns, missing = asyncio.run(_measured(asked.only or [s.key for s in SYSTEMS], extent))
     finally:
         end_all_that_is_left()
-    about["load_at_end"] = _load()
+    about["load_at_end"] = machine.load()
     print("\n".join(_report(about, columns, missing)))
     if asked.json is not None:
         about |= {"systems": table.figures(columns), "missing": missing}
@@ -56,10 +55,10 @@ async def _measured(keys: Sequence[str], extent: Extent) -> tuple[list[Column], 
 
 
 def _report(about: dict[str, Any], columns: Sequence[Column], missing: Sequence[str]) -> list[str]:
-    machine, extent = about["machine"], about["extent"]
+    made_on, extent = about["machine"], about["extent"]
     return [
-        f"Measured on {about['time'][:10]} by `{about['command']}` on {machine['cores']} cores,"
-        f" Linux {machine['kernel']}, Python {machine['python']}; load average"
+        f"Measured on {about['time'][:10]} by `{about['command']}` on {made_on['cores']} cores,"
+        f" Linux {made_on['kernel']}, Python {made_on['python']}; load average"
         f" {about['load_at_begin']} at the beginning, {about['load_at_end']} at the end.",
         "In brackets: times beacond's. One system at a time, on three hosts that are"
         f" {about['hosts']}. What happens at one host is looked up at the two others, each lookup"
@@ -78,21 +77,13 @@ def _about(extent: Extent, *, quick: bool) -> dict[str, Any]:
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": "python -m tests.freshness --quick" if quick else "make freshness",
-        "machine": {
-            "cores": os.cpu_count(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-        },
-        "load_at_begin": _load(),
+        "machine": machine.facts(),
+        "load_at_begin": machine.load(),
         "extent": asdict(extent),
         "timing": asdict(EVEN),
         "seed": SEED,
         "hosts": "network namespaces on a bridge" if lacks_lan() is None else LOOPBACK,
     }
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.1f}"
 
 
 def _arguments() -> argparse.Namespace:

@@ -8,15 +8,15 @@ namespace for each host and a bridge between them, all of it gone with this proc
 import os
 import random
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.support import ports
 
 NAMES = ("alpha", "beta", "gamma")
 BROKER = "broker"
@@ -45,29 +45,8 @@ def loopback() -> tuple[Place, ...]:
 
 
 def free_ports(places: Iterable[Place], number: int) -> list[int]:
-    """Free for TCP and UDP at every one of these addresses, and below those that a kernel hands
-    out by itself."""
-    addresses = [place.address for place in places if not place.enter]
-    ports: list[int] = []
-    for _ in range(1000):
-        port = random.randrange(20_000, 32_000)
-        if port not in ports and all(_is_free(address, port) for address in addresses):
-            ports.append(port)
-        if len(ports) == number:
-            return ports
-    raise OSError("no free ports on loopback")
-
-
-def _is_free(address: str, port: int) -> bool:
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with closing(socket.socket(socket.AF_INET, kind)) as probe:
-            if kind is socket.SOCK_STREAM:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError:
-                return False
-    return True
+    """Free at all of these; in a network of their own all are."""
+    return ports.free_ports([place.address for place in places if not place.enter], number)
 
 
 class Lan:
