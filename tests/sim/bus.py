@@ -44,6 +44,8 @@ class Weather:
 
     loss: float = 0.0
     duplication: float = 0.0
+    copy_late_s: float = 0.0
+    """The second copy comes at most so much later than the first."""
     mangling: float = 0.0
     reordering: float = 0.0
     """Share that is held up for up to `held_up_s`, so that later ones overtake it."""
@@ -143,14 +145,16 @@ class Bus:
 
     def _route_roughly(self, session: Session, parcel: Parcel, delay_s: float) -> None:
         weather, rng = self.weather, self.rng
-        for _ in range(1 + (rng.random() < weather.duplication)):
+        for copy in range(1 + (rng.random() < weather.duplication)):
             if rng.random() < weather.loss:
                 continue
-            late_s = rng.uniform(0, weather.held_up_s) if rng.random() < weather.reordering else 0.0
+            late_s = rng.uniform(0, weather.copy_late_s) if copy and weather.copy_late_s else 0.0
+            if rng.random() < weather.reordering:
+                late_s += rng.uniform(0, weather.held_up_s)
             damaged = rng.random() < weather.mangling
             self.carried += 1
-            copy = self._mangled(parcel) if damaged else parcel
-            self.clock.after(delay_s + late_s, session.arrive, copy)
+            sent = self._mangled(parcel) if damaged else parcel
+            self.clock.after(delay_s + late_s, session.arrive, sent)
 
     def _mangled(self, parcel: Parcel) -> Parcel:
         data = bytearray(parcel.frame)

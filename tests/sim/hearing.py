@@ -66,7 +66,7 @@ class Hearing:
     def lost_too_early(self, host: "Host", owner: "Host", instance_id: str) -> str:
         """Whether `host` gave up what runs at `owner` though it heard of it lately; how it did."""
         runs = owner.machine_up and not owner.asleep and instance_id in owner.programs
-        if not runs or self._tcp_in_doubt(owner):
+        if not runs or self.tcp_in_doubt(owner):
             return ""
         now, beat_s = self._world.now, self._world.interval_s
         ttl_s = owner.core.settings.ttl_s if owner.core is not None else self._world.ttl_s
@@ -130,7 +130,7 @@ class Hearing:
     def _spans(self, ended: list[Span], since: float | None) -> list[Span]:
         return ended if since is None else [*ended, (since, self._world.now)]
 
-    def _tcp_in_doubt(self, owner: "Host") -> bool:
+    def tcp_in_doubt(self, owner: "Host") -> bool:
         if owner.name in self._tcp_cut:
             return True
         cut_at = self._tcp_cut_at.get(owner.name)

@@ -289,6 +289,7 @@ class Host:
             return
         self.received += 1
         envelope, message = read
+        self.world.watch.calm.heard(self, envelope.sender, parcel.sent_at)
         now = self.now
         effects = core.receive(envelope, message, bus=session.bus.key, received_at=now, now=now)
         if type(message) is Heartbeat and not (effects and _is_dropped(effects)):

@@ -18,13 +18,14 @@ setups = st.builds(
     ttl_beats=st.sampled_from((3.0, 5.0)),
     buses=st.integers(1, 2),
     signed=st.booleans(),
+    probing=st.booleans(),
 )
 programs = st.lists(
     st.builds(
         Step,
         fault=st.sampled_from(sorted(FAULTS)),
         who=st.integers(0, 11),
-        how=st.integers(0, 95),
+        how=st.integers(0, 191),
         beats=st.sampled_from(WAITS),
     ),
     min_size=1,

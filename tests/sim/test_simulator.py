@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from beacond.core.effects import Emit
+from beacond.core.entry import Entry
 from beacond.core.events import Event, Kind
 from beacond.core.local import Change
 from beacond.core.messages import Envelope, Goodbye
@@ -210,6 +211,38 @@ def test_goodbye_that_was_never_said_is_found() -> None:
     world = settled()
     with pytest.raises(Violation, match="never said goodbye"):
         tell(world, "n0", Kind.AGENT_LEFT, "n1", "goodbye")
+
+
+def test_blindness_of_one_that_lacks_nothing_is_found() -> None:
+    world = settled()
+    core = world.hosts["n0"].core
+    assert core is not None
+    event = Event(core.log.last_seq + 1, 0.0, Kind.VIEW_BLIND)
+    with pytest.raises(Violation, match="n0 is blind, and has been well on sim for"):
+        world.hosts["n0"].perform([Emit(event)])
+
+
+def test_one_that_is_kept_too_long_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = settled()
+    monkeypatch.setattr(Entry, "due", property(lambda entry: entry.expires_at + 30.0))
+    world.kill("n1")
+    with pytest.raises(Violation, match="keeps n1, which is off: nothing new for 2"):
+        world.run(60)
+
+
+def test_loss_of_one_that_every_agent_reaches_is_found() -> None:
+    world = settled(5)
+    world.kill_agent("n1")
+    world.run(60)
+    with pytest.raises(Violation, match="web-80@n1, which runs: its agent died 60"):
+        tell(world, "n0", Kind.INSTANCE_DEREGISTERED, "n1", "agent-expired")
+
+
+def test_where_nothing_can_be_probed_leases_decide() -> None:
+    world = settled(5, probing=False)
+    world.kill_agent("n1")
+    world.run(25)
+    assert world.answer("n0", "web") == ["n0", "n2", "n3", "n4"]
 
 
 def say(world: World, times: int) -> None:

@@ -6,7 +6,7 @@ many intervals pass after it. It is drawn from a seed here, and by hypothesis in
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from beacond.core.model import Check, CheckType, Mode, Status
@@ -29,6 +29,7 @@ class Setup:
     ttl_beats: float
     buses: int
     signed: bool
+    probing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Trial:
             ttl_s=max(setup.ttl_beats * setup.interval_s, 3.0),
             buses=[f"bus{number}" for number in range(setup.buses)],
             signed=setup.signed,
+            probing=setup.probing,
         )
         self.world.watch.replay = again
         self.old_disks: dict[str, Disk] = {}
@@ -92,7 +94,10 @@ class Trial:
             if host.paused:
                 world.resume(host.name)
             if host.core is None and host.machine_up:
-                world.start(host.name)
+                if host.name == host.node:
+                    world.start(host.name)
+                else:
+                    host.machine_up = False
         for bus in world.buses.values():
             self._end_outage(bus)
         self.end_clones()
@@ -210,9 +215,12 @@ class Trial:
                 host.machine_up = False
 
     def join(self, who: int, how: int) -> None:
-        for _ in range(1 + how % 3):
+        """One, two or three, on every bus or on one."""
+        for _ in range(1 + how // 2 % 3):
             if len(self.world.hosts) < HOSTS_MAX:
                 name = f"n{len(self.world.hosts)}"
+                if how % 2:
+                    self.world.add(name, buses=[self._bus(who).key])
                 self.world.start(name, connect_within_s=0.2)
                 self.world.register(name, "web")
 
@@ -343,9 +351,10 @@ class Trial:
         weather = self._bus(who).weather
         weather.loss = (0.0, 0.05, 0.2, 0.5)[how % 4]
         weather.duplication = (0.0, 0.2)[how // 4 % 2]
-        weather.reordering = (0.0, 0.3)[how // 8 % 2]
-        weather.delay_s = ((0.001, 0.01), (0.01, 1.0), (0.5, 4.0))[how // 16 % 3]
-        weather.mangling = 0.05 * (how // 48 % 2) * self.setup.signed
+        weather.reordering = (0.0, 0.3)[how // 16 % 2]
+        weather.delay_s = ((0.001, 0.01), (0.01, 1.0), (0.5, 4.0))[how // 32 % 3]
+        weather.copy_late_s = (0.0, 1.5 * self.world.ttl_s)[how // 8 % 2]
+        weather.mangling = 0.05 * (how // 96 % 2) * self.setup.signed
         self.world.note(None, f"{self._bus(who).key}: {weather}")
 
     def link(self, who: int, how: int) -> None:
@@ -375,6 +384,9 @@ FAULTS: dict[str, Callable[[Trial, int, int], None]] = {
     name: getattr(Trial, name) for name in _NAMES.split()
 }
 OFTEN = ("register", "boot", "resume", "bus_back", "heal", "calm", "deregister", "bus_down")
+FEW_SHARE = 0.6
+"""Of the programs, that are drawn from a few faults only, so that those meet often and nothing
+else hides what they do together (swarm testing, Groce et al., ISSTA 2012)."""
 WAITS = (0.01, 0.1, 0.4, 1.0, 2.5, 5.0)
 
 
@@ -387,13 +399,16 @@ def drawn(seed: int) -> tuple[Setup, list[Step]]:
         ttl_beats=rng.choice((3.0, 3.0, 4.0, 6.0)),
         buses=rng.choice((1, 1, 1, 2, 2, 3)),
         signed=rng.random() < 0.3,
+        probing=True,
     )
     names = [*FAULTS, *OFTEN, *OFTEN]
+    if rng.random() < FEW_SHARE:
+        names = [*rng.sample(list(FAULTS), rng.choice((2, 3, 5))), rng.choice(OFTEN), "calm"]
     steps = [
         Step(rng.choice(names), rng.randrange(1000), rng.randrange(1000), rng.choice(WAITS))
         for _ in range(rng.randrange(8, 25))
     ]
-    return setup, steps
+    return replace(setup, probing=rng.random() < 0.5), steps
 
 
 def run_seed(seed: int) -> Trial:

@@ -13,6 +13,7 @@ from beacond.core.model import AgentState
 from beacond.core.view import InstanceView
 from beacond.wire import DecodeError
 from tests.sim.bus import Parcel
+from tests.sim.calm import Calm
 from tests.sim.hearing import Hearing
 from tests.sim.history import History, line_of
 from tests.sim.replica import Key, Replica, shown
@@ -42,6 +43,7 @@ class Watch:
         self.rules = rules
         self.history = History()
         self.hearing = Hearing(world)
+        self.calm = Calm(world)
         self.replay = ""
         """The command that brings this history about again."""
         self.busiest = 0.0
@@ -72,6 +74,7 @@ class Watch:
         self._seen_gone[host.name] = {}
         if any(h.node == host.node and h is not host for h in self.world.hosts.values()):
             self._contested.add(host.node)
+        self.calm.began(host)
 
     def restored(self, host: "Host") -> None:
         """Its view is what its disk had: a reader begins with it."""
@@ -94,6 +97,14 @@ class Watch:
             self._dropped[host.node, instance_id] = self.world.now
             self._was_dropped.add((host.node, instance_id))
         self._offers[host.node] = offers
+
+    def conditions_changed(self, host: "Host | None") -> None:
+        """Of this host's connections, or of any."""
+        self.hearing.conditions_changed(host)
+        self.calm.troubled(host)
+
+    def contested(self, node: str) -> bool:
+        return node in self._contested
 
     def refused(self, host: "Host", parcel: Parcel, error: DecodeError) -> None:
         if not parcel.damaged:
@@ -126,6 +137,8 @@ class Watch:
         for replica in self._replicas[host.name]:
             if complaint := replica.take(event):
                 self.fail(f"{host.name} tells {line_of(event)}: {complaint}", host)
+        if complaint := self.calm.told(host, event):
+            self.fail(complaint, host)
         if event.agent is not None:
             self._agent_told(host, event, event.agent.node, event.agent.incarnation)
         elif event.kind is Kind.INSTANCE_DEREGISTERED and event.instance is not None:
@@ -167,6 +180,8 @@ class Watch:
         if owner is None:
             return
         if complaint := self.hearing.lost_too_early(host, owner, instance_id):
+            self.fail(f"{host.name} lost {instance_id}@{node}, which runs: {complaint}", host)
+        if complaint := self.calm.vouched_and_lost(host, owner, instance_id):
             self.fail(f"{host.name} lost {instance_id}@{node}, which runs: {complaint}", host)
         if complaint := self.hearing.lost_while_deaf(host):
             self.fail(f"{host.name} lost {instance_id}@{node}: {complaint}", host)

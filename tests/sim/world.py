@@ -30,6 +30,7 @@ class World:
     """All that is drawn is drawn from `seed`: the same calls give the same history.
 
     `rules`: look for what must never happen, all along; a breach raises `Violation`.
+    `probing`: else nobody reaches anybody over TCP, and leases alone decide.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class World:
         buses: Iterable[str] = ("sim",),
         signed: bool = False,
         rules: bool = True,
+        probing: bool = True,
     ) -> None:
         self.seed = seed
         self.interval_s, self.ttl_s = interval_s, ttl_s
@@ -49,12 +51,15 @@ class World:
         self.rng = random.Random(f"{seed} hosts")
         self.hosts: dict[str, Host] = {}
         self.buses = {key: self._new_bus(key) for key in buses}
+        self.probing = probing
         self.tcp_cuts: set[tuple[str, str]] = set()
         self.share_decoded = True
         """Decode a broadcast frame once, not once a receiver: what it says is the same for all."""
         self.watch = Watch(self, rules=rules)
         for bus in self.buses.values():
-            bus.changed = self.watch.hearing.conditions_changed
+            bus.changed = self.watch.conditions_changed
+        if rules:
+            self.watch.calm.watch()
 
     def _new_bus(self, key: str) -> Bus:
         return Bus(key, self.clock, random.Random(f"{self.seed} bus {key}"))
@@ -137,6 +142,7 @@ class World:
         for name in names:
             host = self.hosts[name]
             self.note(host, "killed")
+            self.watch.calm.died(host)
             self._drop_sessions(host)
             host.stop()
 
@@ -201,7 +207,7 @@ class World:
 
     def add_bus(self, key: str) -> Bus:
         bus = self.buses[key] = self._new_bus(key)
-        bus.changed = self.watch.hearing.conditions_changed
+        bus.changed = self.watch.conditions_changed
         return bus
 
     def attach(self, host: Host, key: str, within_s: float = 0.0) -> None:
@@ -249,7 +255,7 @@ class World:
         for address, port in probe.targets:
             host = owners.get(address)
             away = host is None or not host.machine_up or host.asleep
-            if away or (by.name, host.name) in self.tcp_cuts:
+            if away or not self.probing or (by.name, host.name) in self.tcp_cuts:
                 waits_s = UNANSWERED_S
             elif any(program.port == port for program in host.programs.values()):
                 reached.add((address, port))
