@@ -109,7 +109,7 @@ class SecondOpinion:
             elif now < self._free_at:
                 self._due.push(node, self._free_at)
             else:
-                if not silent.held and self._is_ours(node):
+                if self._is_ours(node):
                     self._probe(silent, now)
                 # After those that had to wait for us.
                 self._due.push(node, max(now + self._round_s, self._free_at + AFTER_OTHERS_S))
@@ -195,8 +195,6 @@ class SecondOpinion:
         return (turns + VALID_ROUNDS - 1) * self._round_s
 
     def _judge(self, entry: Entry, now: float) -> None:
-        if entry.held:
-            return
         reached, failed, tried = self._sum_up(entry, now)
         if reached and now - entry.since_at < LONGER_S:
             self._catalog.vouch(entry, True)
@@ -245,7 +243,8 @@ class SecondOpinion:
             return
         controls = self._controls()
         targets = [*(t for found in instances.values() for t in found), *controls]
-        self._free_at = max(self._free_at, now) + len(targets) / PROBES_PER_S
+        # One node a round: many corpses must not make the living say more than they may.
+        self._free_at = max(self._free_at, now) + max(len(targets) / PROBES_PER_S, self._round_s)
         number = self._probes.send(targets)
         self._awaited[number] = _Round(
             entry.node, entry.incarnation, entry.boot_id, entry.seq, instances, controls

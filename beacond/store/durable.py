@@ -102,14 +102,16 @@ def write_durably(path: Path, data: bytes) -> None:
 
     Raises StoreError. Only one writer at a time may call this for one path.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    # No Path: it would intern the name, and so many short-lived ones make Python's table of
+    # interned strings grow, once in a while, by a megabyte.
+    temporary = f"{path}.tmp"
     try:
         _write_new(temporary, data)
-        temporary.rename(path)
+        os.rename(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         raise refusal("write", path, error) from error
 
 
@@ -162,7 +164,7 @@ def _read(path: Path, size_max: int) -> bytes:
         os.close(fd)
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: str, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(path, flags, 0o600)
     try:

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 LOOK_S = 0.5
 SIGHT_BEATS = 3.0
 """A host that is well on a bus for so many intervals must not think itself blind."""
-LATE_BEATS, LATE_S = 1.0, 1.5
-"""A lease ends so late at most. In a fleet of two nobody but the silent one would be heard, and
-its silence has to be told from one's own first: an interval more."""
+LATE_BEATS, LATE_S = 3.0, 1.5
+"""A lease ends so late at most: as is promised, and a bit for what is on its way."""
 VOUCHED_S = 590.0
 """For at least so long after its agent's death an instance that TCP reaches is kept."""
 VOUCHERS_MIN = 3
@@ -42,6 +41,7 @@ class Calm:
         """(host, node): when the newest it heard of that node was sent."""
         self._died_at: dict[str, float] = {}
         """Node → when its agent ended without a goodbye."""
+        self._off_since: dict[str, float] = {}
         self._still = Weather()
 
     # ---- what happens
@@ -97,28 +97,31 @@ class Calm:
                 well = bus.reaches(host) and bus.weather == self._still and host.name not in cut
                 if stopped or not well or bus.takes_nothing_from(host.name):
                     self._unwell_at[host.name, key] = world.now
-        off = [name for name, host in world.hosts.items() if not host.machine_up]
-        for host in world.running() if off else ():
-            if complaint := self._keeps_too_long(host, off):
+        for name, host in world.hosts.items():
+            if host.machine_up:
+                self._off_since.pop(name, None)
+            else:
+                self._off_since.setdefault(name, world.now)
+        for host in world.running() if self._off_since else ():
+            if complaint := self._keeps_too_long(host):
                 world.watch.fail(complaint, host)
 
-    def _keeps_too_long(self, host: "Host", off: list[str]) -> str:
+    def _keeps_too_long(self, host: "Host") -> str:
         """That `host` sees and still believes one that is off, and was last heard long ago."""
         world, core = self._world, host.core
         assert core is not None
         if any(not world.buses[key].reaches(host) for key in host.listening):
             return ""
-        late_s = LATE_BEATS * world.interval_s * (2 if len(world.running()) <= 2 else 1) + LATE_S
-        ttl_s = world.ttl_s
+        most_s = world.ttl_s + LATE_BEATS * world.interval_s + LATE_S
         sure_s = world.now - self._unsure_at.get(host.name, LONG_AGO)
-        if sure_s <= ttl_s + late_s:
+        if sure_s <= most_s:
             return ""
-        for node in off:
+        for node, off_at in self._off_since.items():
             agent = core.view.agents.get(node)
             if agent is None or agent.state not in PRESENT:
                 continue
-            quiet_s = world.now - self._told_at.get((host.name, node), LONG_AGO)
-            if quiet_s > ttl_s + late_s and not world.watch.contested(node):
+            quiet_s = world.now - max(off_at, self._told_at.get((host.name, node), LONG_AGO))
+            if quiet_s > most_s and not world.watch.contested(node):
                 return f"{host.name} keeps {node}, which is off: nothing new for {quiet_s:.1f} s"
         return ""
 

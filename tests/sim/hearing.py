@@ -13,7 +13,7 @@ USUAL_GAP_BEATS = 1.2
 """An outage shorter than this can't be told from a message that was lost."""
 BLIND_BEATS = 1.5
 """After so many intervals of an outage an agent must know that it is blind."""
-INEXACT_BEATS = 0.3
+INEXACT_BEATS = 0.4
 """Leases are counted between messages, so they may end so much early."""
 TCP_BEATS = 4
 """Intervals for which what was found by TCP may be held against a node."""
@@ -102,9 +102,8 @@ class Hearing:
         """For how much of the time since then one of these buses could bring it anything."""
         now, usual_s = self._world.now, USUAL_GAP_BEATS * self._world.interval_s
         stops = self._spans(self._stops[host.name], self._stopped_since.get(host.name))
-        outages = self._all_out(host, buses)
-        lost_s = sum(max(_overlap(span, begin, now) - usual_s, 0.0) for span in outages)
-        return now - begin - lost_s - sum(_overlap(span, begin, now) for span in stops)
+        outages = [(a + usual_s, b) for a, b in self._all_out(host, buses) if b - a > usual_s]
+        return now - begin - _covered([*outages, *stops], begin, now)
 
     def _returned_once(self, host: "Host", buses: list[str], since: float) -> float | None:
         """When sight by these buses was back, if it was gone just once since then. Grace is given
@@ -137,5 +136,10 @@ class Hearing:
         return cut_at is not None and self._world.now - cut_at < TCP_BEATS * self._world.interval_s
 
 
-def _overlap(span: Span, begin: float, end: float) -> float:
-    return max(min(span[1], end) - max(span[0], begin), 0.0)
+def _covered(spans: list[Span], begin: float, end: float) -> float:
+    """How much of the time from `begin` to `end` lies in one of them or more."""
+    covered_s, until = 0.0, begin
+    for a, b in sorted(spans):
+        covered_s += max(min(b, end) - max(a, until), 0.0)
+        until = max(until, min(b, end))
+    return covered_s

@@ -226,7 +226,7 @@ def test_one_that_is_kept_too_long_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     world = settled()
     monkeypatch.setattr(Entry, "due", property(lambda entry: entry.expires_at + 30.0))
     world.kill("n1")
-    with pytest.raises(Violation, match="keeps n1, which is off: nothing new for 2"):
+    with pytest.raises(Violation, match="keeps n1, which is off: nothing new for 3"):
         world.run(60)
 
 
