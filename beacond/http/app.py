@@ -8,6 +8,7 @@ from aiohttp import web
 
 from beacond.core.local import RequestError
 from beacond.http import problems
+from beacond.http.front import LOOKUP, Front
 from beacond.http.guard import WRITING, Writes, check_write
 from beacond.http.problems import HttpProblem
 from beacond.http.reading import BODY_MAX
@@ -17,6 +18,7 @@ from beacond.metrics import OTHER, Metrics
 from beacond.spec.problems import SpecError
 
 PATH_SHOWN_MAX = 200
+OK = 200
 HUNG_UP = 499
 """The metrics' status of a request whose caller did not wait for its answer."""
 
@@ -30,6 +32,7 @@ def build_app(
     writes: Writes,
     own_names: Callable[[], frozenset[str]],
     in_flight: InFlight,
+    front: Front,
 ) -> web.Application:
     """`own_names`: the host names that mean this agent, for `guard.check_write`."""
 
@@ -43,6 +46,8 @@ def build_app(
             with in_flight.one():
                 response = await _answered(request, handler)
             status = response.status
+            if LOOKUP in request and status == OK:
+                front.learn(request, metrics.http_observer(request.method, _route(request), status))
             return response
         except HttpProblem as problem:
             status = problem.status

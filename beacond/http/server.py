@@ -1,5 +1,6 @@
 """The HTTP shell: listens, answers, and stops without cutting anyone off."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from random import Random
@@ -11,6 +12,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from beacond.driver import Driver
 from beacond.http.app import build_app
 from beacond.http.events import EventRoutes
+from beacond.http.front import Front
 from beacond.http.guard import Writes
 from beacond.http.instances import InstanceRoutes
 from beacond.http.replies import Replies
@@ -53,7 +55,10 @@ class HttpServer:
         self._streams = Waits(streams_max, metrics.event_streams)
         self._in_flight = InFlight()
         self._random = random or Random()
+        self._replies = Replies(driver)
+        self._front = Front(self._replies, KEEPALIVE_S)
         self._runner: web.AppRunner | None = None
+        self._listeners: list[asyncio.Server] = []
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen on one more address; returns it, with the port taken where `port` is 0.
@@ -62,13 +67,12 @@ class HttpServer:
         """
         if self._runner is None:
             self._runner = await self._set_up()
-        site = web.TCPSite(self._runner, host, port, backlog=BACKLOG)
-        try:
-            await site.start()
-        except OSError:
-            await site.stop()
-            raise
-        address, taken = self._runner.addresses[-1][:2]
+        assert self._runner.server is not None
+        protocols = self._front.factory(self._runner.server)
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(protocols, host, port, backlog=BACKLOG)
+        self._listeners.append(listener)
+        address, taken = listener.sockets[-1].getsockname()[:2]
         shown = f"[{address}]:{taken}" if ":" in address else f"{address}:{taken}"
         log.info("listening", extra={"address": shown})
         return address, taken
@@ -79,8 +83,9 @@ class HttpServer:
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        for site in tuple(runner.sites):
-            await site.stop()
+        while self._listeners:
+            self._listeners.pop().close()
+        self._front.forget()
         self._waits.stop()
         self._streams.stop()
         if runner.server is not None:
@@ -91,7 +96,7 @@ class HttpServer:
         await runner.cleanup()
 
     async def _set_up(self) -> web.AppRunner:
-        replies = Replies(self._driver)
+        replies = self._replies
         app = build_app(
             [
                 *InstanceRoutes(self._driver, replies).routes(),
@@ -103,6 +108,7 @@ class HttpServer:
             writes=self._writes,
             own_names=self._own_names,
             in_flight=self._in_flight,
+            front=self._front,
         )
         runner = web.AppRunner(
             app,

@@ -10,6 +10,7 @@ from aiohttp import web
 from beacond.core.view import InstanceView, Selection, select
 from beacond.driver import Driver
 from beacond.http import render
+from beacond.http.front import LOOKUP
 from beacond.http.problems import HttpProblem
 from beacond.http.reading import Query, service_name
 from beacond.http.replies import ROUTE, Kept, Replies
@@ -61,6 +62,8 @@ class ServiceRoutes:
     async def lookup(self, request: web.Request) -> web.Response:
         name = service_name(request)
         asked = _read_lookup(request)
+        if asked.index is None:
+            request[LOOKUP] = _Question(self, name, asked)
         # An index above ours is from another life of this agent: its reader must start again.
         if asked.index is not None and asked.index == self._driver.view.index_of(name):
             request[ROUTE] = BLOCKED_ROUTE
@@ -78,8 +81,18 @@ class ServiceRoutes:
                 task.cancel()
 
     def _answer(self, name: str, asked: _Lookup) -> web.Response:
+        index, body = self.answer(name, asked)
+        return self._replies.read(body, index=index)
+
+    def stamp(self, name: str) -> tuple[int, float | None]:
+        """Differs where an answer about this service may."""
         view = self._driver.view
-        index, stale_since = view.index_of(name), view.sight.stale_since
+        return view.index_of(name), view.sight.stale_since
+
+    def answer(self, name: str, asked: _Lookup) -> tuple[int, bytes]:
+        """The index, and the body."""
+        view = self._driver.view
+        index, stale_since = stamp = self.stamp(name)
 
         def rendered() -> bytes:
             found = select(view.instances_of(name), asked.selection)
@@ -87,8 +100,7 @@ class ServiceRoutes:
                 render.to_json(render.lookup(name, index, stale_since, found, asked.limit)) + b"\n"
             )
 
-        body = self._kept.get((name, asked.selection, asked.limit), (index, stale_since), rendered)
-        return self._replies.read(body, index=index)
+        return index, self._kept.get((name, asked.selection, asked.limit), stamp, rendered)
 
     async def pick(self, request: web.Request) -> web.Response:
         name = service_name(request)
@@ -107,6 +119,21 @@ class ServiceRoutes:
                 render.host_port(picked), index=index, content_type="text/plain; charset=utf-8"
             )
         return self._replies.read(render.to_json(render.instance(picked)) + b"\n", index=index)
+
+
+class _Question:
+    """A lookup that waits for nothing."""
+
+    def __init__(self, routes: ServiceRoutes, name: str, asked: _Lookup) -> None:
+        self._routes = routes
+        self._name = name
+        self._asked = asked
+
+    def stamp(self) -> tuple[int, float | None]:
+        return self._routes.stamp(self._name)
+
+    def answer(self) -> tuple[int, bytes]:
+        return self._routes.answer(self._name, self._asked)
 
 
 def pick_one(found: Sequence[InstanceView], own_zone: str, random: Random) -> InstanceView:

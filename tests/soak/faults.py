@@ -8,14 +8,24 @@ from tests.soak.site import CUT, LASTING, MORTAL, Site
 OUTAGE_S = 12.0
 """More than two leases."""
 ABSENCE_S = 8.0
+LONG_OUTAGE_S, LONG_FREEZE_S = 150.0, 60.0
+"""Thirty leases, and twelve: once each in a soak."""
 
 Fault = Callable[[Site], Awaitable[None]]
 
 
 async def broker_killed(site: Site) -> None:
+    await _kill_broker(site, OUTAGE_S)
+
+
+async def broker_killed_for_minutes(site: Site) -> None:
+    await _kill_broker(site, LONG_OUTAGE_S)
+
+
+async def _kill_broker(site: Site, outage_s: float) -> None:
     broker = site.brokers[0]
     await broker.kill()
-    await asyncio.sleep(OUTAGE_S)
+    await asyncio.sleep(outage_s)
     await broker.start(wiped=True)
 
 
@@ -68,8 +78,16 @@ async def agent_killed(site: Site) -> None:
 
 
 async def agent_frozen(site: Site) -> None:
+    await _freeze_agent(site, ABSENCE_S)
+
+
+async def agent_frozen_for_a_minute(site: Site) -> None:
+    await _freeze_agent(site, LONG_FREEZE_S)
+
+
+async def _freeze_agent(site: Site, frozen_s: float) -> None:
     await site.fleet.freeze(MORTAL[0])
-    await asyncio.sleep(ABSENCE_S)
+    await asyncio.sleep(frozen_s)
     await site.fleet.thaw(MORTAL[0])
 
 
@@ -89,7 +107,14 @@ async def agents_killed(site: Site) -> None:
 
 AGENT_FAULTS: tuple[Fault, ...] = (agent_killed, agent_frozen, agent_restarted, agents_killed)
 
+LONG: dict[int, tuple[Fault, Fault]] = {
+    20: (broker_killed_for_minutes, agent_killed),
+    21: (one_agent_cut_off, agent_frozen_for_a_minute),
+}
+
 
 def of_cycle(number: int) -> tuple[Fault, Fault]:
-    """Every fault of a bus meets every fault of an agent in turn."""
+    """Every fault of a bus meets every fault of an agent in turn; two cycles are long."""
+    if number in LONG:
+        return LONG[number]
     return BUS_FAULTS[number % len(BUS_FAULTS)], AGENT_FAULTS[number % len(AGENT_FAULTS)]
