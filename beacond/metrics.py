@@ -8,7 +8,6 @@ import asyncio
 import platform
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import (
@@ -21,7 +20,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -62,14 +61,8 @@ class Metrics:
         Info("beacond_build", "What runs here.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._dns_queries = Counter(
-            "beacond_dns_queries",
-            "DNS queries answered.",
-            ("type", "rcode"),
-            registry=self.registry,
-        )
-        # `labels` costs four times what `inc` does, on the path of every packet.
-        self._dns_child = lru_cache(maxsize=256)(self._dns_queries.labels)
+        self._dns_queries: Tally[tuple[str, str]] = Tally()
+        self.registry.register(_DnsCollector(self._dns_queries))
         self._http_seconds = Histogram(
             "beacond_http_request_duration_seconds",
             "From a request's head to the end of its answer; time spent blocking on purpose "
@@ -114,7 +107,7 @@ class Metrics:
         self.registry.register(_ViewCollector(source))
 
     def dns_query(self, qtype: str, rcode: str) -> None:
-        self._dns_child(qtype if qtype in DNS_TYPES else OTHER, rcode).inc()
+        self._dns_queries[qtype, rcode] += 1
 
     def http_observer(self, method: str, route: str, status: int) -> Callable[[float], None]:
         """`http_request` for requests that differ in nothing but seconds."""
@@ -148,6 +141,24 @@ class Metrics:
         """All of it in the format that an `Accept` header asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
+
+
+class _DnsCollector(Collector):
+    """A plain count, a tenth of what a metric's own takes: it is on the path of every packet."""
+
+    def __init__(self, queries: "Tally[tuple[str, str]]") -> None:
+        self._queries = queries
+
+    def collect(self) -> Iterator[Metric]:
+        found = CounterMetricFamily(
+            "beacond_dns_queries", "DNS queries answered.", labels=("type", "rcode")
+        )
+        shown: Tally[tuple[str, str]] = Tally()
+        for (qtype, rcode), count in self._queries.items():
+            shown[qtype if qtype in DNS_TYPES else OTHER, rcode] += count
+        for labels, count in shown.items():
+            found.add_metric(labels, count)
+        yield found
 
 
 class _ViewCollector(Collector):

@@ -5,20 +5,18 @@ import logging
 import random
 import socket
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from beacond.core.view import View
 from beacond.dns.codec import Query
 from beacond.dns.packet import Forward, Responder, rcode_label, type_label
 from beacond.dns.records import Rcode
 from beacond.dns.recursors import Recursors, parse_recursor
+from beacond.dns.udp import Origin, UdpSocket
 from beacond.dns.zone import parse_domain
 
 NOT_A_QUERY = "dns-not-a-query"
 """The metrics' reason of a packet that must not be answered."""
-UDP_BATCH_MAX = 64
-"""Packets answered before other work gets its turn."""
-UDP_QUERY_OCTETS_MAX = 4096
 UDP_BUFFER_OCTETS = 1024 * 1024
 """Asked of the kernel, which may give less: for bursts while the loop is busy."""
 TCP_CONNECTIONS_MAX = 512
@@ -28,10 +26,6 @@ TCP_BATCH_MAX = 32
 """Pipelined queries answered before other work gets its turn."""
 TCP_BACKLOG = 128
 FREE_PORT_TRIES = 16
-
-_IP_PKTINFO = 8
-"""<linux/in.h>; `socket` lacks it before Python 3.12."""
-_PKTINFO_OCTETS = socket.CMSG_SPACE(20)
 
 log = logging.getLogger("beacond.dns")
 
@@ -78,7 +72,7 @@ class DnsServer:
             rng=rng,
         )
         self._recursors = Recursors([parse_recursor(text) for text in config.recursors])
-        self._udp: _UdpSocket | None = None
+        self._udp: UdpSocket | None = None
         self._tcp: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = 0
@@ -90,8 +84,7 @@ class DnsServer:
         infos = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         family, _, _, _, address = infos[0]
         udp, tcp = _bind_both(family, address)
-        wildcard = udp.getsockname()[0] in ("0.0.0.0", "::")
-        self._udp = (_WildcardUdpSocket if wildcard else _UdpSocket)(udp)
+        self._udp = UdpSocket(udp)
         self._tcp = await asyncio.start_server(
             self._serve_connection, sock=tcp, backlog=TCP_BACKLOG
         )
@@ -118,26 +111,27 @@ class DnsServer:
             self._tcp = None
 
     # ---- UDP
-    def _answer_datagrams(self, udp: "_UdpSocket") -> None:
-        for _ in range(UDP_BATCH_MAX):
-            try:
-                packet, origin = udp.receive()
-            except OSError:
-                return
-            reply = self._responder.respond(packet, tcp=False)
-            if isinstance(reply, Forward):
-                self._spawn_forward(udp, packet, origin, reply.query)
-            elif reply is not None:
-                udp.send(reply, origin)
-            else:
+    def _answer_datagrams(self, udp: UdpSocket) -> None:
+        respond = self._responder.respond
+        replies: list[bytes | None] = []
+        for place, packet in enumerate(udp.receive()):
+            reply = respond(packet, tcp=False)
+            if isinstance(reply, bytes):
+                replies.append(reply)
+                continue
+            replies.append(None)
+            if reply is None:
                 self._metrics.dropped(NOT_A_QUERY)
+            else:
+                self._spawn_forward(udp, packet, udp.origin(place), reply.query)
+        udp.reply(replies)
 
-    def _spawn_forward(self, udp: "_UdpSocket", packet: bytes, origin: Any, query: Query) -> None:
+    def _spawn_forward(self, udp: UdpSocket, packet: bytes, origin: Origin, query: Query) -> None:
         async def forward() -> None:
-            udp.send(await self._forward(packet, query, tcp=False), origin)
+            udp.reply_to(origin, await self._forward(packet, query, tcp=False))
 
         if self._recursors.is_full:
-            udp.send(self._responder.refuse(packet, query, Rcode.SERVFAIL), origin)
+            udp.reply_to(origin, self._responder.refuse(packet, query, Rcode.SERVFAIL))
             return
         task = asyncio.get_running_loop().create_task(forward(), name="dns-forward")
         self._tasks.add(task)
@@ -193,62 +187,6 @@ class DnsServer:
             answered += 1
             if answered % TCP_BATCH_MAX == 0:
                 await asyncio.sleep(0)
-
-
-class _UdpSocket:
-    """A bound, non-blocking UDP socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        self._sock.close()
-
-    def receive(self) -> tuple[bytes, Any]:
-        """A packet, and what `send` needs to reply. Raises OSError where there is none."""
-        return self._sock.recvfrom(UDP_QUERY_OCTETS_MAX)
-
-    def send(self, reply: bytes, origin: Any) -> None:
-        """As well as it goes: a reply that can't be sent (to port 0, into a full queue, after
-        the end) is a reply lost, and clients ask again."""
-        try:
-            self._sock.sendto(reply, origin)
-        except OSError as error:
-            log.debug("reply lost", extra={"reason": str(error)})
-
-
-class _WildcardUdpSocket(_UdpSocket):
-    """One bound to the unspecified address. It must answer from the address it was asked at, or
-    clients that connected their socket refuse the reply; packet info tells, and is told, which."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-    def receive(self) -> tuple[bytes, Any]:
-        packet, found, _, peer = self._sock.recvmsg(UDP_QUERY_OCTETS_MAX, _PKTINFO_OCTETS)
-        return packet, (peer, [_reply_info(*info) for info in found])
-
-    def send(self, reply: bytes, origin: Any) -> None:
-        peer, ancillary = origin
-        try:
-            self._sock.sendmsg([reply], ancillary, 0, peer)
-        except OSError as error:
-            log.debug("reply lost", extra={"reason": str(error)})
-
-
-def _reply_info(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
-    """Packet info as received, turned into what the reply takes: for IPv4 the interface is left
-    to the routes, since the way back may be another."""
-    if level == socket.IPPROTO_IP:
-        data = bytes(4) + data[4:]
-    return level, kind, data
 
 
 def _bind_both(

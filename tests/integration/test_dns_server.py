@@ -14,6 +14,7 @@ import pytest
 import uvloop
 
 from beacond.dns import DnsConfig, DnsServer, recursors, server
+from beacond.dns.udp import BATCH_MAX
 from tests.support.dns_records import DOMAIN, Tally
 from tests.support.views import HandMadeView, agent, instance
 
@@ -132,7 +133,7 @@ async def test_burst_larger_than_a_batch_is_answered_whole() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.setblocking(False)
             client.connect(address)
-            count = server.UDP_BATCH_MAX * 2 + 1
+            count = BATCH_MAX * 2 + 1
             for n in range(count):
                 client.send(n.to_bytes(2, "big") + query().to_wire()[2:])
             loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """Headers, EDNS, sizes, and what is remembered: bytes in, bytes out."""
 
 import struct
+from collections import Counter
 
 import dns.edns
 import dns.flags
@@ -359,3 +360,22 @@ def test_answers_are_counted_under_known_labels_only() -> None:
 
 def test_encoded_soa_minimum_is_the_negative_ttl() -> None:
     assert codec._SOA_TIMES_S[-1] == codec.SOA_TTL_S == 1
+
+
+# ---- order
+
+
+def test_every_order_is_as_likely_for_every_reply() -> None:
+    to, asked = many(3), query()
+    seen = Counter(reply_to(to, asked)[2:] for _ in range(60_000))
+    assert len(seen) == 6
+    assert max(seen.values()) < 1.3 * min(seen.values())
+
+
+def test_kept_orders_are_no_more_than_allowed_and_change() -> None:
+    to, asked = many(9), query()
+    seen = {reply_to(to, asked)[2:] for _ in range(4000)}
+    rendered = to._plans[asked[2:]].rendered
+    assert len(rendered.orders) == packet.ORDERS_MAX
+    assert len(seen) > 10 * packet.ORDERS_MAX
+    assert to._rendered_octets == rendered.kept == rendered.total + packet.ORDERS_MAX * 9 * 16
