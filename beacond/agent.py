@@ -1,6 +1,7 @@
 """The composition root: builds the parts of one agent, starts and drains them in order."""
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -370,5 +371,16 @@ async def _run(build: Callable[[], Agent], read: Reload) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
-    await build().run(stop, reload, read)
+    agent = build()
+    started = asyncio.create_task(_collect_garbage_after(agent.listening))
+    await agent.run(stop, reload, read)
+    started.cancel()
     return 0
+
+
+async def _collect_garbage_after(started: asyncio.Event) -> None:
+    """What a start makes lives as long as the process: `beacond agent` turns collection off until
+    then, which saves a fifth of the start, and those objects are never looked at again."""
+    await started.wait()
+    gc.freeze()
+    gc.enable()

@@ -1,5 +1,6 @@
 """`agent`, the daemon, and `check-config`."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +54,7 @@ def agent(file: Path | None, **flags: object) -> int:
 
     config = _or_complain(reload)
 
+    gc.disable()  # until it serves: see there
     from beacond import logs
     from beacond.agent import main
 

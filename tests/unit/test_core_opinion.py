@@ -7,7 +7,7 @@ import pytest
 from beacond.core.effects import Probe
 from beacond.core.messages import Opinion
 from beacond.core.model import Status
-from beacond.core.opinion import INSTANCES_PER_ROUND, LONGER_S, PROBERS, PROBES_PER_S
+from beacond.core.opinion import INSTANCES_PER_ROUND, LONGER_S, PROBES_PER_S
 from beacond.core.silence import HOLD_S
 from tests.support.core import INTERVAL_S, TTL_S, Hand, Peer, published
 
@@ -241,7 +241,8 @@ def test_few_look_however_many_there_are() -> None:
         me.node._out.node = f"me{n}"
         me.fall_silent()
         lookers += bool(me.probes())
-    assert 0 < lookers < 40 * PROBERS / 8 * 1.6
+    # Three of nine, and rendezvous hashing is not exact.
+    assert 0 < lookers < 40 * 3 / 9 * 1.7
 
 
 def test_many_instances_are_tried_in_turn_and_not_faster_than_allowed() -> None:

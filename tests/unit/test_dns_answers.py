@@ -424,10 +424,10 @@ def members(count: int) -> list[InstanceView]:
 
 def test_each_instance_comes_first_about_equally_often() -> None:
     to = responder(HandMadeView(members(4)).view)
-    first = [str(next(iter(wire_order(ask(to, "web.service"))))) for _ in range(20_000)]
+    first = [str(next(iter(wire_order(ask(to, "web.service"))))) for _ in range(6000)]
     counts = {address: first.count(address) for address in set(first)}
     assert len(counts) == 4
-    assert all(4000 < n < 6000 for n in counts.values()), counts
+    assert all(1000 < n < 2000 for n in counts.values()), counts
 
 
 def wire_order(reply: dns.message.Message) -> list[str]:
