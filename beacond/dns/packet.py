@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from beacond.core.names import is_label
 from beacond.core.view import Sight, View
 from beacond.dns.answer import Answer, Context, answer, service_of
 from beacond.dns.codec import (
@@ -35,7 +36,7 @@ from beacond.dns.codec import (
     question_offsets,
 )
 from beacond.dns.records import Rcode, Type
-from beacond.dns.zone import Name, Outside, Reverse, parse_name
+from beacond.dns.zone import Name, Outside, Reverse, Service, parse_name
 
 PLANS_MAX = 4096
 PLAN_QUERY_OCTETS_MAX = 320
@@ -44,12 +45,14 @@ RENDERED_MAX = 8192
 RENDERED_OCTETS_MAX = 32 * 1024 * 1024
 """Of all remembered answers together. Either table is emptied when full: one that a flood of
 names fills is of no use, and cheap to fill again."""
+ABSENCES_MAX = 256
 ORDERS_MAX = 16
 """Orders kept of one answer."""
 ORDER_USES = 16
 """How often one of them is used, on average, before another takes its place. Every reply's order
 is any of all with equal chance; what this saves is a shuffle of a microsecond or more."""
 
+_FIRST_LABEL = HEADER_OCTETS + 1
 _TRANSFERS = frozenset((251, 252))
 """IXFR, AXFR."""
 _TYPE_LABELS = {int(t): t.name for t in Type} | {
@@ -87,6 +90,8 @@ class _Rendered:
     """Of that and of the orders."""
     shuffled: bool
     forwardable: bool
+    absent: bool
+    """Asked for by the name of a service that there is not, perhaps below a tag."""
     labels: tuple[str, str]
     service: str | None
     index: int
@@ -106,6 +111,20 @@ class _Plan:
     head: bytes
     """Up to the answers, where they are shuffled; else the whole."""
     tail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Absence:
+    """The reply to all packets that ask for a service nobody has, and differ in its name only."""
+
+    head: bytes
+    """From the flags to the question."""
+    rest: int
+    """Octets of the question after the name's first label."""
+    tail: bytes
+    labels: tuple[str, str]
+    view_index: int
+    sight: Sight
 
 
 class Responder:
@@ -136,6 +155,8 @@ class Responder:
         self._rng = rng
         self._random = rng.random
         self._plans: dict[bytes, _Plan] = {}
+        self._absences: dict[bytes, _Absence] = {}
+        """By the packet without its id and the first label of its name."""
         self._rendered: dict[bytes, _Rendered] = {}
         self._rendered_octets = 0
 
@@ -146,6 +167,9 @@ class Responder:
             plan = self._plans.get(packet[2:])
             if plan is not None and self._is_current(plan.rendered):
                 return self._follow(packet, plan)
+            absent = self._absent(packet)
+            if absent is not None:
+                return absent
         query = parse_query(packet)
         if query is None:
             return None
@@ -164,8 +188,44 @@ class Responder:
             self._count(*rendered.labels)
             return packet[:2] + self._fit(query, rendered, opt, limit=limit, tcp=tcp)
         plan = _plan(query, rendered, opt)
-        self._remember_plan(packet, plan)
+        if rendered.absent:
+            self._remember_absence(packet, query, plan)
+        else:
+            self._remember_plan(packet, plan)
         return self._follow(packet, plan)
+
+    def _absent(self, packet: bytes) -> bytes | None:
+        """The reply where a service is asked for that nobody has, and another such was before:
+        wrong names come in floods, and each once."""
+        if len(packet) <= HEADER_OCTETS:
+            return None
+        end = _FIRST_LABEL + packet[HEADER_OCTETS]
+        absence = self._absences.get(packet[2:_FIRST_LABEL] + packet[end:])
+        view = self._view
+        if absence is None or absence.view_index != view.index or absence.sight is not view.sight:
+            return None
+        label = packet[_FIRST_LABEL:end].decode("latin-1").lower()
+        if label in view.services or not is_label(label):
+            return None
+        self._count(*absence.labels)
+        question = packet[HEADER_OCTETS : end + absence.rest]
+        return b"".join((packet[:2], absence.head, question, absence.tail))
+
+    def _remember_absence(self, packet: bytes, query: Query, plan: _Plan) -> None:
+        if len(packet) > PLAN_QUERY_OCTETS_MAX:
+            return
+        if len(self._absences) >= ABSENCES_MAX:
+            self._absences.clear()
+        end = _FIRST_LABEL + packet[HEADER_OCTETS]
+        head, question = HEADER_OCTETS - 2, len(query.question)
+        self._absences[packet[2:_FIRST_LABEL] + packet[end:]] = _Absence(
+            head=plan.head[:head],
+            rest=HEADER_OCTETS + question - end,
+            tail=plan.head[head + question :],
+            labels=plan.rendered.labels,
+            view_index=self._view.index,
+            sight=self._view.sight,
+        )
 
     def _follow(self, packet: bytes, plan: _Plan) -> bytes:
         rendered = plan.rendered
@@ -231,7 +291,7 @@ class Responder:
 
     def _render(self, query: Query) -> _Rendered:
         asked = parse_name(query.name, self._domain)
-        service = service_of(asked)
+        service, known = service_of(asked), self._view.services
         index, blind = self._stamp(service)
         served = query.qclass == CLASS_IN and query.type not in _TRANSFERS
         if served:
@@ -257,6 +317,9 @@ class Responder:
             total=total,
             kept=total,
             shuffled=given.shuffled and len(answers) > 1,
+            absent=isinstance(asked, Service)
+            and given.rcode is Rcode.NXDOMAIN
+            and service not in known,
             forwardable=served and refused and isinstance(asked, Outside | Reverse),
             labels=(type_label(query.type), given.rcode.name),
             service=service,
@@ -265,7 +328,8 @@ class Responder:
             view_index=self._view.index,
             sight=self._view.sight,
         )
-        self._remember_rendered(query.key, rendered)
+        if not rendered.absent:
+            self._remember_rendered(query.key, rendered)
         return rendered
 
     def _remember_rendered(self, key: bytes, rendered: _Rendered) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import platform
+import resource
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,32 +16,58 @@ from typing import Any
 import uvloop
 
 from beacond import __version__
-from tests.bench import footprint, lookups, visibility
-from tests.bench.report import Section, table
+from tests.bench import churn, dns_lookups, footprint, http_lookups, visibility, waiting
+from tests.bench.looked_up import agent
+from tests.bench.report import Section, ratios, table
 from tests.support.rabbitmq import RabbitMQ, missing_program
 
-PARTS = ("lookups", "start", "visibility", "following")
+PARTS = ("dns", "http", "start", "churn", "visibility", "following")
+OVER_RABBITMQ = {"churn", "visibility", "following"}
+FILES_OPEN = 8192
+"""A thousand who wait, at both ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
     """How much is measured."""
 
-    lookup_s: float
+    rounds: int
+    lookup_s: int
+    changes: int
     starts: int
     writers: int
     cycles: int
+    settle_s: float
     window_s: float
 
 
-FULL = Extent(lookup_s=5.0, starts=5, writers=5, cycles=40, window_s=30.0)
-QUICK = Extent(lookup_s=1.0, starts=2, writers=4, cycles=6, window_s=6.0)
+FULL = Extent(
+    rounds=5,
+    lookup_s=3,
+    changes=20,
+    starts=5,
+    writers=5,
+    cycles=40,
+    settle_s=12.0,
+    window_s=30.0,
+)
+QUICK = Extent(
+    rounds=2,
+    lookup_s=1,
+    changes=5,
+    starts=2,
+    writers=4,
+    cycles=4,
+    settle_s=4.0,
+    window_s=4.0,
+)
 
 
 def main() -> None:
     asked = _arguments()
     extent = QUICK if asked.quick else FULL
     machine = _machine()
+    _allow_files()
     print(f"beacond {__version__}, {'quick' if asked.quick else 'full'} run, {machine['time']}")
     print(f"{machine['cores']} cores ({machine['cpu']}), Linux {machine['kernel']}, ", end="")
     print(f"Python {machine['python']}, load average {machine['load']}\n", flush=True)
@@ -49,6 +76,7 @@ def main() -> None:
         for section in _measured(set(asked.only or PARTS), extent, Path(folder)):
             print(table(section), end="\n\n", flush=True)
             sections.append(section)
+    print(ratios(sections), end="\n\n")
     print(f"load average {_load()}")
     if asked.json is not None:
         told = {"beacond": __version__, "quick": asked.quick, "machine": machine}
@@ -57,15 +85,21 @@ def main() -> None:
 
 
 def _measured(parts: set[str], extent: Extent, folder: Path) -> Iterator[Section]:
-    if "lookups" in parts:
-        yield from lookups.measure(folder / "lookups", extent.lookup_s)
+    how = (extent.lookup_s, extent.rounds)
+    if "dns" in parts:
+        yield from dns_lookups.measure(folder / "dns", *how)
+    if "http" in parts:
+        with agent(folder / "agent") as ours:
+            yield http_lookups.measure(ours, folder / "http", *how)
+            yield waiting.measure_cost(ours, folder / "waiting", *how)
+            yield waiting.measure_reach(ours, extent.changes)
     if "start" in parts:
         yield footprint.measure_starts(folder / "starts", extent.starts)
-    if not parts & {"visibility", "following"}:
+    if not parts & OVER_RABBITMQ:
         return
     missing = missing_program()
     if missing is not None:
-        reason = f"visibility, memory and CPU share over RabbitMQ: {missing} is not installed"
+        reason = f"churn, visibility, memory and CPU share over RabbitMQ: {missing} not installed"
         yield Section("Over RabbitMQ", skipped=[reason])
         return
     # As in agents: the bare hop beside them is to differ in nothing else.
@@ -73,12 +107,21 @@ def _measured(parts: set[str], extent: Extent, folder: Path) -> Iterator[Section
         broker = RabbitMQ()
         try:
             runner.run(broker.start())
+            if "churn" in parts:
+                yield churn.measure(broker, folder / "churn", *how)
             if "visibility" in parts:
                 yield runner.run(visibility.measure(broker, folder, extent.writers, extent.cycles))
             if "following" in parts:
-                yield footprint.measure_following(broker, folder, extent.window_s)
+                yield footprint.measure_following(broker, folder, extent.settle_s, extent.window_s)
         finally:
             runner.run(broker.close())
+
+
+def _allow_files() -> None:
+    """To us, and to all that we start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES_OPEN:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES_OPEN, hard), hard))
 
 
 def _arguments() -> argparse.Namespace:

@@ -6,33 +6,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench import process
-from tests.bench.load_dns import TYPES, question
+from tests.bench.fleet import fleet
 from tests.bench.population import DOMAIN, FLEET, FOLLOWED
-from tests.bench.report import Row, Section
+from tests.bench.questions import question
+from tests.bench.report import Section
 from tests.bench.wait import until_answered
 from tests.support.agent_process import AgentProcess, until
 from tests.support.rabbitmq import RabbitMQ, free_port
 
 INTERVAL_S = 5.0
-SETTLE_S = 12.0
-"""After the view is complete: the joining itself, and the snapshots after it, are over."""
 JOIN_WITHIN_S = 90.0
-SOA = 6
 
 
-def measure_following(broker: RabbitMQ, folder: Path, window_s: float) -> Section:
-    """An agent that joins a running fleet, beside one that is alone in its own."""
+def measure_following(broker: RabbitMQ, folder: Path, settle_s: float, window_s: float) -> Section:
+    """An agent that joins a running fleet, beside one that is alone in its own. `settle_s`: until
+    the joining itself, and the snapshots after it, are over."""
     section = Section(
         f"Following {FOLLOWED.nodes:,} nodes with {FOLLOWED.instances:,} instances over RabbitMQ, "
-        f"heartbeats every {INTERVAL_S:g} s",
-        reference="alone",
+        f"heartbeats every {INTERVAL_S:g} s"
     )
-    with _fleet(broker), _agent(broker, folder / "alone", "alone") as alone:
+    with fleet(broker, FOLLOWED, INTERVAL_S), _agent(broker, folder / "alone", "alone") as alone:
         began_at = time.perf_counter()
         with _agent(broker, folder / "member", FLEET) as member:
             until(lambda: _instances(member) == FOLLOWED.instances, JOIN_WITHIN_S)
             joined_s = time.perf_counter() - began_at
-            time.sleep(SETTLE_S)
+            time.sleep(settle_s)
             pids = member.process.pid, alone.process.pid
             before = [process.cpu_s(pid) for pid in pids]
             from_at = time.perf_counter()
@@ -44,12 +42,10 @@ def measure_following(broker: RabbitMQ, folder: Path, window_s: float) -> Sectio
             )
             memory, memory_alone = map(process.rss_mib, pids)
             alive = _alive(member) - 1
-    section.rows += [
-        Row("CPU of one core", "%", share, beside=share_alone),
-        Row("resident memory", "MiB", memory, beside=memory_alone),
-        Row("memory an instance", "KiB", 1024 * (memory - memory_alone) / FOLLOWED.instances),
-        Row("start to a whole view, by sync", "s", joined_s),
-    ]
+    section.add("CPU of one core", "%", share, beside="alone", other=share_alone)
+    section.add("resident memory", "MiB", memory, beside="alone", other=memory_alone)
+    section.add("memory an instance", "KiB", 1024 * (memory - memory_alone) / FOLLOWED.instances)
+    section.add("start to a whole view, by sync", "s", joined_s)
     section.notes += [
         f"{window_s:g} s, {alive:,} of {FOLLOWED.nodes:,} nodes alive at their end",
         "alone: an agent on the same broker with no other in its fleet",
@@ -60,11 +56,10 @@ def measure_following(broker: RabbitMQ, folder: Path, window_s: float) -> Sectio
 def measure_starts(folder: Path, starts: int) -> Section:
     """From starting the process to the first answer, with a full and with no snapshot."""
     section = Section(
-        f"Start with {FOLLOWED.instances:,} instances in the snapshot, to the first DNS answer",
-        reference="no snapshot",
+        f"Start with {FOLLOWED.instances:,} instances in the snapshot, to the first DNS answer"
     )
-    service = question(FOLLOWED.dns_names()[0], TYPES["A"], 1)
-    apex = question(DOMAIN, SOA, 1)
+    service = question(FOLLOWED.dns_names()[0], "A")
+    apex = question(DOMAIN, "SOA")
     full: list[float] = []
     empty: list[float] = []
     for number in range(starts):
@@ -72,7 +67,8 @@ def measure_starts(folder: Path, starts: int) -> Section:
         FOLLOWED.write_snapshot(place)
         full.append(_start(place, service))
         empty.append(_start(folder / f"empty-{number}", apex))
-    section.add_rounds(f"process start to answer, {starts} starts", "s", full, empty)
+    what = f"process start to answer, {starts} starts"
+    section.add_rounds(what, "s", full, beside="no snapshot", others=empty)
     return section
 
 
@@ -84,17 +80,6 @@ def _start(folder: Path, packet: bytes) -> float:
         return until_answered(port, packet, agent.process) - began_at
     finally:
         agent.stop()
-
-
-@contextmanager
-def _fleet(broker: RabbitMQ) -> Iterator[None]:
-    load = process.start("fleet_load", broker.url(), INTERVAL_S)
-    try:
-        assert load.stdout is not None
-        load.stdout.readline()
-        yield
-    finally:
-        process.end(load)
 
 
 @contextmanager

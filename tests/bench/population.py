@@ -38,6 +38,17 @@ class Population:
     def dns_names(self) -> list[str]:
         return [f"{name}.service.{DOMAIN}" for name in self.service_names()]
 
+    def dns_records(self) -> Iterator[tuple[str, str, str]]:
+        """Name, type and data of what answers A and SRV, names without a final dot in front."""
+        for record in self.records():
+            (ip,) = record.body.addresses
+            target = bytes(map(int, ip.split("."))).hex() + f".addr.{DOMAIN}"
+            yield target, "A", ip
+            for instance in record.body.instances:
+                name = f"{instance.service}.service.{DOMAIN}"
+                yield name, "A", ip
+                yield name, "SRV", f"1 {instance.weight} {instance.port} {target}."
+
     def records(self) -> Iterator[Record]:
         """As their owners publish them, sealed without a key."""
         codec = Codec(fleet=FLEET, node="load", keyring=None)
@@ -88,5 +99,9 @@ def address(number: int) -> str:
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
-LOOKED_UP = Population(nodes=100, per_node=10, services=100)
-FOLLOWED = Population(nodes=1000, per_node=10, services=100)
+def population(nodes: int) -> Population:
+    return Population(nodes=nodes, per_node=10, services=100)
+
+
+LOOKED_UP = population(100)
+FOLLOWED = population(1000)

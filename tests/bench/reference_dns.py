@@ -1,17 +1,17 @@
-"""unbound with the agent's records as local data."""
+"""unbound and dnsmasq with the agent's records as data of their own."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.load_dns import TYPES, question
+from tests.bench import process
 from tests.bench.population import DOMAIN, LOOKED_UP
-from tests.bench.process import find_program
+from tests.bench.questions import question
+from tests.bench.rounds import Target
 from tests.bench.wait import until_answered
 from tests.support.rabbitmq import free_port
 
-CONFIG = """
+UNBOUND = """
 server:
     directory: "{folder}"
     chroot: ""
@@ -27,35 +27,55 @@ server:
     do-ip6: no
     rrset-roundrobin: yes
     local-zone: "{domain}." static
+    local-data: "{domain}. 1 IN SOA ns.{domain}. hostmaster.{domain}. 1 1 1 1 1"
 {data}
 remote-control:
     control-enable: no
 """
 
-
-def local_data() -> Iterator[str]:
-    """The records that answer the same questions. Additional records it adds to none."""
-    for record in LOOKED_UP.records():
-        (ip,) = record.body.addresses
-        target = bytes(map(int, ip.split("."))).hex() + f".addr.{DOMAIN}."
-        yield f"{target} 0 IN A {ip}"
-        for instance in record.body.instances:
-            name = f"{instance.service}.service.{DOMAIN}."
-            yield f"{name} 0 IN A {ip}"
-            yield f"{name} 0 IN SRV 1 {instance.weight} {instance.port} {target}"
+DNSMASQ = """
+port={port}
+listen-address=127.0.0.1
+bind-interfaces
+user={user}
+pid-file=
+no-resolv
+no-hosts
+local=/{domain}/
+addn-hosts={hosts}
+"""
 
 
 @contextmanager
-def unbound(folder: Path) -> Iterator[tuple[int, int]]:
-    """A running one: its port and process id. Only where `find_program("unbound")` finds one."""
-    program, port, path = find_program("unbound"), free_port(), folder / "unbound.conf"
-    assert program is not None
-    data = "\n".join(f"    local-data: '{each}'" for each in local_data())
-    path.write_text(CONFIG.format(folder=folder, port=port, domain=DOMAIN, data=data))
-    process = subprocess.Popen([program, "-d", "-c", str(path)])
+def unbound(folder: Path) -> Iterator[Target]:
+    """Additional records it adds to none. Only where it is installed."""
+    port, path = free_port(), folder / "unbound.conf"
+    data = "\n".join(
+        f"    local-data: '{name}. 0 IN {qtype} {data}'"
+        for name, qtype, data in LOOKED_UP.dns_records()
+    )
+    path.write_text(UNBOUND.format(folder=folder, port=port, domain=DOMAIN, data=data))
+    with _answering("unbound", port, "-d", "-c", path) as target:
+        yield target
+
+
+@contextmanager
+def dnsmasq(folder: Path) -> Iterator[Target]:
+    """Addresses only. Only where it is installed."""
+    port, path, hosts = free_port(), folder / "dnsmasq.conf", folder / "hosts"
+    lines = (f"{ip} {name}\n" for name, qtype, ip in LOOKED_UP.dns_records() if qtype == "A")
+    hosts.write_text("".join(lines))
+    user = process.user()
+    path.write_text(DNSMASQ.format(port=port, user=user, domain=DOMAIN, hosts=hosts))
+    with _answering("dnsmasq", port, "--keep-in-foreground", f"--conf-file={path}") as target:
+        yield target
+
+
+@contextmanager
+def _answering(name: str, port: int, *arguments: object) -> Iterator[Target]:
+    server = process.start_server(name, *arguments)
     try:
-        until_answered(port, question(LOOKED_UP.dns_names()[0], TYPES["A"], 1), process)
-        yield port, process.pid
+        until_answered(port, question(LOOKED_UP.dns_names()[0], "A"), server)
+        yield Target(name, port, process.family(server.pid))
     finally:
-        process.terminate()
-        process.wait()
+        process.end_server(server)

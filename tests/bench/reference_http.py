@@ -1,6 +1,6 @@
 """A bare aiohttp server that answers the same bytes as the agent, and does nothing else.
 
-`python -m tests.bench.reference_http FILE`, with the answers by service as JSON; prints its port.
+`python -m tests.bench.reference_http FILE`, with the answers by path as JSON; prints its port.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ HEADS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Bea
 
 async def main(path: Path) -> None:
     told: dict[str, str] = json.loads(path.read_text())
-    answers = {service: body.encode() for service, body in told.items()}
+    answers = {path.rpartition("/")[2]: body.encode() for path, body in told.items()}
 
     async def lookup(request: web.Request) -> web.Response:
         return web.Response(body=answers[request.match_info["name"]], headers=HEADS)

@@ -1,11 +1,13 @@
 """Figures, how they are shown, and how they are written down."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from statistics import median
 
-WIDTHS = (46, 12, 19, 12, 8)
+FIGURES = (51, 9, 20, 28, 8)
+RATIOS = (76, 8, 17, 15)
+"""Widths of columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,36 +19,62 @@ class Row:
     value: float
     low: float | None = None
     high: float | None = None
-    beside: float | None = None
-    """What the section's reference did in the same run."""
-
-    @property
-    def ratio(self) -> float | None:
-        return self.value / self.beside if self.beside else None
+    beside: str = ""
+    """Who was measured in the same minutes."""
+    other: float | None = None
+    """That one's figure."""
+    ratio: float | None = None
+    """Median of the rounds' ratios, where each round has both."""
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    aim: str = ""
+    """Where the ratio is wanted."""
 
 
 @dataclass(slots=True)
 class Section:
     title: str
-    reference: str = ""
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     """What could not be measured here, and why."""
 
-    def add_rounds(
-        self, what: str, unit: str, values: Sequence[float], beside: Sequence[float] = ()
+    def add(
+        self, what: str, unit: str, value: float, *, beside: str = "", other: float | None = None
     ) -> None:
-        """The median of some rounds, with their spread."""
-        other = median(beside) if beside else None
-        self.rows.append(Row(what, unit, median(values), min(values), max(values), other))
+        """A single figure."""
+        ratio = value / other if other else None
+        self.rows.append(Row(what, unit, value, beside=beside, other=other, ratio=ratio))
 
-    def add_times(self, what: str, seconds: Sequence[float], beside: Sequence[float] = ()) -> None:
+    def add_rounds(
+        self,
+        what: str,
+        unit: str,
+        values: Sequence[float],
+        *,
+        beside: str = "",
+        others: Sequence[float] = (),
+        aim: str = "",
+    ) -> None:
+        """The median of some rounds, with their spread; the same of the ratios, round by round."""
+        row = Row(what, unit, median(values), min(values), max(values))
+        if others:
+            ratios = [one / other for one, other in zip(values, others, strict=True)]
+            spread = min(values), max(values)
+            row = Row(
+                what, unit, median(values), *spread, beside, median(others),
+                median(ratios), min(ratios), max(ratios), aim,
+            )  # fmt: skip
+        self.rows.append(row)
+
+    def add_times(
+        self, what: str, seconds: Sequence[float], *, beside: str = "", others: Sequence[float] = ()
+    ) -> None:
         """Median and 99th percentile of single times, in milliseconds."""
-        for share, name in ((0.5, "median"), (0.99, "99th percentile")):
-            other = 1000 * quantile(beside, share) if beside else None
+        for share, name in ((0.5, "median"), (0.99, "p99")):
+            other = 1000 * quantile(others, share) if others else None
             value = 1000 * quantile(seconds, share)
-            self.rows.append(Row(f"{what}: {name}", "ms", value, beside=other))
+            self.add(f"{what}: {name}", "ms", value, beside=beside, other=other)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -65,25 +93,48 @@ def shown(value: float | None) -> str:
 
 
 def table(section: Section) -> str:
-    return "\n".join(_lines(section))
+    """All figures of a section."""
+    return "\n".join(_figures(section))
 
 
-def _lines(section: Section) -> Iterator[str]:
+def ratios(sections: Iterable[Section]) -> str:
+    """Of all sections what was measured side by side."""
+    return "\n".join(_ratios(sections))
+
+
+def _ratios(sections: Iterable[Section]) -> Iterator[str]:
+    yield "Ratios"
+    yield _line(RATIOS, ("", "ratio", "spread", "aim"))
+    for section in sections:
+        compared = [row for row in section.rows if row.ratio is not None]
+        if compared:
+            yield section.title
+        for row in compared:
+            what = f"{row.what}, {row.unit}, beside {row.beside}"
+            spread = _spread(row.ratio_low, row.ratio_high)
+            yield _line(RATIOS, (what, shown(row.ratio), spread, row.aim))
+
+
+def _figures(section: Section) -> Iterator[str]:
     yield section.title
     if section.rows:
-        heads = ("", "value", "spread", section.reference or "", "ratio" * bool(section.reference))
-        yield _line(heads)
+        compared = any(row.beside for row in section.rows)
+        yield _line(FIGURES, ("", "value", "spread", *("beside", "ratio") * compared))
     for row in section.rows:
-        spread = "" if row.low is None else f"{shown(row.low)} to {shown(row.high)}"
-        what = f"{row.what}, {row.unit}"
-        yield _line((what, shown(row.value), spread, shown(row.beside), shown(row.ratio)))
+        what, other = f"{row.what}, {row.unit}", f"{row.beside} {shown(row.other)}"
+        cells = (what, shown(row.value), _spread(row.low, row.high), other, shown(row.ratio))
+        yield _line(FIGURES, cells)
     yield from (f"  {note}" for note in section.notes)
     yield from (f"  not measured: {reason}" for reason in section.skipped)
 
 
-def _line(cells: Sequence[str]) -> str:
+def _spread(low: float | None, high: float | None) -> str:
+    return "" if low is None else f"{shown(low)} to {shown(high)}"
+
+
+def _line(widths: Sequence[int], cells: Sequence[str]) -> str:
     first, *others = (
         cell.ljust(width) if place == 0 else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, WIDTHS, strict=True))
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=False))
     )
     return f"  {first}{''.join(others)}".rstrip()

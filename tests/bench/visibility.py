@@ -57,9 +57,7 @@ class Watcher:
 
 
 async def measure(broker: RabbitMQ, folder: Path, writers: int, cycles: int) -> Section:
-    section = Section(
-        "From PUT at one agent to the event at another, over RabbitMQ", reference="bare hop"
-    )
+    section = Section("From PUT at one agent to the event at another, over RabbitMQ")
     first, second = Times(), Times()
     async with _agents(broker, folder, writers) as agents, aiohttp.ClientSession() as session:
         watcher = Watcher()
@@ -75,8 +73,9 @@ async def measure(broker: RabbitMQ, folder: Path, writers: int, cycles: int) -> 
                     group.create_task(writer.run(cycles, offset_s, first, second))
             following.cancel()
             await asyncio.wait({following})
-    section.add_times("first change, since the PUT was sent", first.sent, hops)
-    section.add_times("first change, since the PUT was answered", first.answered, hops)
+    for since, times in (("sent", first.sent), ("answered", first.answered)):
+        what = f"first change, since the PUT was {since}"
+        section.add_times(what, times, beside="bare hop", others=hops)
     section.add_times("the PUT itself, on disk when answered", first.durable)
     section.add_times(f"second change, {SECOND_AFTER_S} s later, since sent", second.sent)
     section.notes += [

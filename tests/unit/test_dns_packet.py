@@ -379,3 +379,68 @@ def test_kept_orders_are_no_more_than_allowed_and_change() -> None:
     assert len(rendered.orders) == packet.ORDERS_MAX
     assert len(seen) > 10 * packet.ORDERS_MAX
     assert to._rendered_octets == rendered.kept == rendered.total + packet.ORDERS_MAX * 9 * 16
+
+
+# ---- names of services that there are not
+
+# Of each length the first is a name that nothing has: the others must not be taken for it.
+LABELS = (
+    *("other", "OTHER", "x1", "ns", "blah", "blue", "node", "_tcp", "_web", "-bad", "addr"),
+    *("abc", "web", "WeB", "w_b", "x", "1", "x" * 63),
+)
+FORMS = (
+    *("{}.service", "{}.service.z1", "{}.service.z9", "{}.web.service", "{}.other.service"),
+    *("blue.{}.service", "{}._tcp", "{}.node", "{}", "{}.addr"),
+)
+
+
+def tagged() -> Responder:
+    web = instance("web", tags=("blue",), zone="z1")
+    return responder(HandMadeView([web], [agent("node", "10.0.0.1", zone="z1")]).view)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("options", [{}, {"use_edns": 0, "payload": 4096}, {"want_dnssec": True}])
+def test_absent_name_is_answered_like_the_first_of_its_kind(
+    form: str, options: dict[str, object]
+) -> None:
+    warm = tagged()
+    for qtype in ("A", "SRV", "A", "SRV"):
+        for label in LABELS:
+            asked = query(f"{form.format(label)}.{DOMAIN}.", qtype, **options)
+            assert reply_to(warm, asked) == reply_to(tagged(), asked), (label, qtype)
+
+
+def test_absent_name_that_came_is_found_and_the_serial_moves_on() -> None:
+    held = HandMadeView(members(1))
+    to = responder(held.view)
+    absent = [query(f"{name}.service.{DOMAIN}.") for name in ("db1", "db2", "db3")]
+    first = [reply_to(to, asked) for asked in absent]
+    assert [dns.message.from_wire(reply).rcode() for reply in first] == [dns.rcode.NXDOMAIN] * 3
+    held.put_service("db2", members(1, "db2"))
+    after = [dns.message.from_wire(reply_to(to, asked)) for asked in absent]
+    assert [reply.rcode() for reply in after] == [3, 0, 3]
+    serials = {reply.authority[0][0].serial for reply in (after[0], after[2])}
+    assert serials == {held.view.index}
+
+
+def test_service_that_is_there_and_not_so_is_kept_like_any_other() -> None:
+    to = tagged()
+    for name in ("web.service.z9", "red.web.service"):
+        reply_to(to, query(f"{name}.{DOMAIN}."))
+    assert len(to._plans) == len(to._rendered) == 2
+    assert not to._absences
+
+
+def test_flood_of_absent_names_keeps_nothing_but_its_form() -> None:
+    to, tally = one(), Tally()
+    to._count = tally.dns_query
+    for number in range(5000):
+        reply_to(to, query(f"n{number}.service.{DOMAIN}."))
+    assert tally.counts == {("A", "NXDOMAIN"): 5000}
+    assert not to._plans
+    assert not to._rendered
+    assert len(to._absences) == 4
+    for number in range(2 * packet.ABSENCES_MAX):
+        reply_to(to, query(f"other.service.z{number}.{DOMAIN}."))
+    assert len(to._absences) <= packet.ABSENCES_MAX
