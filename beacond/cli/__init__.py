@@ -29,6 +29,7 @@ COMMANDS = {
     "maintenance": "modes",
     "leave": "modes",
     "check-config": "agent",
+    "plan": "plan",
 }
 """Command → the module of this package that has it. Loaded only when needed: a client command
 starts in a fraction of the time that the agent's libraries take."""

@@ -1,0 +1,1 @@
+"""What `beacond plan` reckons with, measured again: `python -m tests.costs`."""

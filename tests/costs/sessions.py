@@ -1,0 +1,163 @@
+"""Sessions as agents have them, as far as the broker can tell, that cost this side next to nothing.
+
+What arrives is counted in bytes and thrown away, so that many of them fit into one process.
+"""
+
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+
+from pamqp import base, body, commands, frame, header
+
+from beacond.bus.amqp_session import PING
+from beacond.bus.amqp_topology import BROADCAST_KEY, EXCHANGE_TYPE, QUEUE_ARGUMENTS, node_key
+
+EXCHANGE = "bcn.default"
+CONSUMER_TAG = "ctag1." + 32 * "0"
+"""As long as those of the library that agents use."""
+READ_MAX = 1 << 18
+
+Message = Callable[[int], tuple[bytes, str]]
+"""Of the session with that number: what it sends, and the routing key."""
+
+
+class _Line:
+    """One AMQP connection with one channel."""
+
+    def __init__(self, port: int, user: str, password: str) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.sendall(b"AMQP\x00\x00\x09\x01")
+        self._read = b""
+        self._wait(commands.Connection.Start)
+        login = f"\0{user}\0{password}"
+        self.ask(commands.Connection.StartOk(response=login), commands.Connection.Tune, 0)
+        # No heartbeats: the traffic would keep the connection alive anyway.
+        self.tell(commands.Connection.TuneOk(2047, 131072, 0), 0)
+        self.ask(commands.Connection.Open("/"), commands.Connection.OpenOk, 0)
+        self.ask(commands.Channel.Open(), commands.Channel.OpenOk)
+
+    def tell(self, what: base.Frame, channel: int = 1) -> None:
+        self.socket.sendall(frame.marshal(what, channel))
+
+    def ask(self, what: base.Frame, answer: type[base.Frame], channel: int = 1) -> base.Frame:
+        self.tell(what, channel)
+        return self._wait(answer)
+
+    def _wait(self, kind: type[base.Frame]) -> base.Frame:
+        while True:
+            try:
+                size, _, found = frame.unmarshal(self._read)
+            except Exception:  # not all of it is here yet: the library tells in several ways
+                size, found = 0, None
+            if found is None:
+                data = self.socket.recv(READ_MAX)
+                if not data:
+                    raise ConnectionError("closed by the broker") from None
+                self._read += data
+                continue
+            self._read = self._read[size:]
+            if isinstance(found, kind):
+                return found
+
+
+def delivery(data: bytes, key: str) -> bytes:
+    """The frames that bring an agent one message."""
+    method = commands.Basic.Deliver(CONSUMER_TAG, 1, False, EXCHANGE, key)
+    return _frames(method, key, data)
+
+
+def publication(data: bytes, key: str) -> bytes:
+    """The frames by which an agent sends one message."""
+    return _frames(commands.Basic.Publish(exchange=EXCHANGE, routing_key=key), key, data)
+
+
+def _frames(method: base.Frame, key: str, data: bytes) -> bytes:
+    kind = None if key == BROADCAST_KEY else PING
+    properties = commands.Basic.Properties(delivery_mode=1, message_id="-", message_type=kind)
+    content = header.ContentHeader(body_size=len(data), properties=properties)
+    parts: Sequence[frame.FrameTypes] = (method, content, body.ContentBody(data))
+    return b"".join(frame.marshal(part, 1) for part in parts)
+
+
+class Sessions:
+    """Two connections each, one that listens to the fleet and one that publishes with confirms."""
+
+    def __init__(self, port: int, user: str, password: str) -> None:
+        self._login = (port, user, password)
+        self._listening: list[_Line] = []
+        self._speaking: list[_Line] = []
+        self._all = selectors.DefaultSelector()
+        self.heard_bytes = 0
+        """By the listening ones."""
+
+    def add(self, number: int) -> None:
+        for _ in range(number):
+            self._add_one()
+
+    def _add_one(self) -> None:
+        own_key = node_key(f"node-{len(self._listening):04}")
+        line = _Line(*self._login)
+        if not self._listening:
+            made = commands.Exchange.Declare(
+                exchange=EXCHANGE, exchange_type=EXCHANGE_TYPE, durable=True
+            )
+            line.ask(made, commands.Exchange.DeclareOk)
+        declared = line.ask(
+            commands.Queue.Declare(exclusive=True, auto_delete=True, arguments=QUEUE_ARGUMENTS),
+            commands.Queue.DeclareOk,
+        )
+        assert isinstance(declared, commands.Queue.DeclareOk)
+        for key in (own_key, BROADCAST_KEY):
+            bind = commands.Queue.Bind(queue=declared.queue, exchange=EXCHANGE, routing_key=key)
+            line.ask(bind, commands.Queue.BindOk)
+        consume = commands.Basic.Consume(
+            queue=declared.queue, consumer_tag=CONSUMER_TAG, no_ack=True
+        )
+        line.ask(consume, commands.Basic.ConsumeOk)
+        speaker = _Line(*self._login)
+        speaker.ask(commands.Confirm.Select(), commands.Confirm.SelectOk)
+        for each, listens in ((line, True), (speaker, False)):
+            each.socket.setblocking(False)
+            self._all.register(each.socket, selectors.EVENT_READ, listens)
+        self._listening.append(line)
+        self._speaking.append(speaker)
+
+    def run(self, seconds: float, rate: float, message: Message) -> int:
+        """All in turn send so many messages a second, evenly; how many were sent."""
+        sent, began_at = 0, time.monotonic()
+        turns: Iterator[int] = cycle(range(len(self._speaking)))
+        while (passed_s := time.monotonic() - began_at) < seconds:
+            if rate * passed_s >= sent + 1:
+                number = next(turns)
+                self._speaking[number].socket.sendall(publication(*message(number)))
+                sent += 1
+                self._drain(0)
+            else:
+                self._drain(min((sent + 1) / rate - passed_s, 0.1) if rate else 0.1)
+        self._drain(0.5)
+        return sent
+
+    def _drain(self, wait_s: float) -> None:
+        for key, _ in self._all.select(max(wait_s, 0)):
+            data = key.fileobj.recv(READ_MAX)  # type: ignore[union-attr]
+            if not data:
+                raise ConnectionError("closed by the broker")
+            if key.data:
+                self.heard_bytes += len(data)
+
+    def close(self) -> None:
+        for line in (*self._listening, *self._speaking):
+            line.socket.close()
+        self._all.close()
+
+
+@contextmanager
+def sessions(port: int, user: str, password: str) -> Iterator[Sessions]:
+    made = Sessions(port, user, password)
+    try:
+        yield made
+    finally:
+        made.close()
