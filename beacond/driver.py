@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import (
-    AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
@@ -40,7 +39,7 @@ from beacond.core.model import InstanceSpec, Mode, Status
 from beacond.core.node import Node
 from beacond.core.view import View
 from beacond.doors import Counters, Disk, Target, Targets
-from beacond.readers import Readers
+from beacond.readers import EventStream, Readers
 from beacond.saver import Saver
 from beacond.status import AgentStatus, BusNow
 from beacond.wire import Codec, DecodeError, EncodeError, Keyring
@@ -244,15 +243,15 @@ class Driver:
 
     # ---- waiting
 
-    async def wait_index(self, service: str, index: int, timeout_s: float) -> bool:
-        """Until `view.index_of(service) > index`, at most so long; False: the time ran out."""
-        return await self._readers.wait_index(service, index, timeout_s)
+    async def wait_index(self, service: str, index: int) -> None:
+        """Until `view.index_of(service) > index`, or the agent stops."""
+        await self._readers.wait_index(service, index)
 
     @contextmanager
-    def events(self, queue_max: int = 1024) -> Iterator[AsyncIterator[Event]]:
+    def events(self, queue_max: int = 1024) -> Iterator[EventStream]:
         """Events from now on.
 
-        The iterator ends where the reader fell more than `queue_max` behind or the agent stops:
+        The stream ends where the reader fell more than `queue_max` behind or the agent stops:
         close the connection then.
         """
         with self._readers.events(queue_max) as events:

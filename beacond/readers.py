@@ -1,20 +1,19 @@
 """Who waits for the view to change: blocking queries and event streams."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from beacond.core.events import Event
 from beacond.core.view import View
 
 
-class _Stream:
+class EventStream:
     """One reader's queue. Ended rather than skipped when it grows too long."""
 
     def __init__(self, queue_max: int) -> None:
         self._queue_max = queue_max
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._wake = asyncio.Event()
         self._ended = False
 
@@ -29,16 +28,14 @@ class _Stream:
         self._ended = True
         self._wake.set()
 
-    def __aiter__(self) -> "_Stream":
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._events:
-            if self._ended:
-                raise StopAsyncIteration
+    async def batch(self) -> list[Event]:
+        """What came since the last call, once there is something; empty at the end. Cancelled, it
+        loses nothing."""
+        while not self._events and not self._ended:
             self._wake.clear()
             await self._wake.wait()
-        return self._events.popleft()
+        events, self._events = self._events, []
+        return events
 
 
 class Readers:
@@ -47,7 +44,7 @@ class Readers:
     def __init__(self, view: View) -> None:
         self._view = view
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
-        self._streams: set[_Stream] = set()
+        self._streams: set[EventStream] = set()
         self._ended = False
 
     def changed(self, services: tuple[str, ...], *, everything: bool) -> None:
@@ -66,14 +63,9 @@ class Readers:
         for stream in self._streams:
             stream.end()
 
-    async def wait_index(self, service: str, index: int, timeout_s: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout_s):
-                while self._view.index_of(service) <= index and not self._ended:
-                    await self._wait(service)
-        except TimeoutError:
-            return False
-        return self._view.index_of(service) > index
+    async def wait_index(self, service: str, index: int) -> None:
+        while self._view.index_of(service) <= index and not self._ended:
+            await self._wait(service)
 
     async def _wait(self, service: str) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -87,8 +79,8 @@ class Readers:
                 del self._waiters[service]
 
     @contextmanager
-    def events(self, queue_max: int) -> Iterator[AsyncIterator[Event]]:
-        stream = _Stream(queue_max)
+    def events(self, queue_max: int) -> Iterator[EventStream]:
+        stream = EventStream(queue_max)
         self._streams.add(stream)
         if self._ended:
             stream.end()

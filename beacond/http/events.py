@@ -6,7 +6,7 @@ which the events after it go on. See docs/events.md.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -21,6 +21,7 @@ from beacond.http.reading import Query
 from beacond.http.replies import ROUTE, Kept, Replies
 from beacond.http.streams import Format, ReaderTooSlow, StreamWriter, format_of
 from beacond.http.waits import Waits
+from beacond.readers import EventStream
 
 log = logging.getLogger("beacond.http")
 
@@ -88,7 +89,8 @@ class EventRoutes:
                 await writer.send(form.opening)
                 while batch := b"".join(islice(missed, BATCH)):
                     await writer.send(batch)
-                await self._follow(writer, live, last_seq, wanted, form)
+                with self._streams.ended_by(live.end):
+                    await self._follow(writer, live, last_seq, wanted, form)
                 await writer.close()
             except (ReaderTooSlow, ConnectionError) as error:
                 log.info(
@@ -100,7 +102,7 @@ class EventRoutes:
     async def _follow(
         self,
         writer: StreamWriter,
-        live: AsyncIterator[Event],
+        live: EventStream,
         last_seq: int,
         wanted: Wanted,
         form: Format,
@@ -108,21 +110,20 @@ class EventRoutes:
         """Until the reader is gone or too far behind, or the server stops."""
         now = asyncio.get_running_loop().time
         keep_alive_at = now() + KEEP_ALIVE_S
-        while not self._streams.stopping:
-            task = self._streams.start(_next(live))
+        while True:
             try:
-                # The task outlives a keep-alive: cancelling it could lose an event.
-                while not (await asyncio.wait((task,), timeout=max(0.0, keep_alive_at - now())))[0]:
-                    await writer.send(form.keep_alive)
-                    keep_alive_at = now() + KEEP_ALIVE_S
-            finally:
-                task.cancel()
-            event = None if task.cancelled() else task.result()
-            if event is None:
-                return
+                async with asyncio.timeout_at(keep_alive_at):
+                    batch = await live.batch()
+            except TimeoutError:
+                batch, told = [], form.keep_alive
+            else:
+                if not batch:
+                    return
+                mine = (e for e in batch if e.seq > last_seq and wanted.matches(e))
+                told = b"".join([self._framed(event, form) for event in mine])
             # What this reader did not ask for does not tell it that the stream lives.
-            if event.seq > last_seq and wanted.matches(event):
-                await writer.send(self._framed(event, form))
+            if told:
+                await writer.send(told)
                 keep_alive_at = now() + KEEP_ALIVE_S
 
     def _page(self, wanted: Wanted, since: str) -> web.Response:
@@ -186,10 +187,6 @@ class EventRoutes:
 
     def _framed(self, event: Event, form: Format) -> bytes:
         return form.frame(self._driver.log.id_of(event), event.kind.value, self._json(event))
-
-
-async def _next(live: AsyncIterator[Event]) -> Event | None:
-    return await anext(live, None)
 
 
 def _read(request: web.Request) -> tuple[Wanted, str]:

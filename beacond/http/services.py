@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -73,12 +74,15 @@ class ServiceRoutes:
     async def _changed(self, name: str, index: int, wait_s: float) -> None:
         """Wait for a change, the end of the time, or the server's stop; whoever asked gets the
         answer of that moment in any case."""
-        with self._waits.place():
-            task = self._waits.start(self._driver.wait_index(name, index, wait_s))
-            try:
-                await asyncio.wait((task,))
-            finally:
-                task.cancel()
+        with self._waits.place(), suppress(TimeoutError):
+            async with asyncio.timeout(wait_s) as limit:
+
+                def end() -> None:
+                    if not limit.expired():
+                        limit.reschedule(0)
+
+                with self._waits.ended_by(end):
+                    await self._driver.wait_index(name, index)
 
     def _answer(self, name: str, asked: _Lookup) -> web.Response:
         index, body = self.answer(name, asked)

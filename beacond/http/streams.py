@@ -11,6 +11,8 @@ RETRY_MS = 2000
 WRITE_TIMEOUT_S = 10.0
 """For a reader to take each `CHUNK_BYTES`."""
 CHUNK_BYTES = 64 * 1024
+AT_ONCE_BYTES = 16 * 1024
+"""With less than that on its way, writing waits for nobody (asyncio's limit is 64 KiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class StreamWriter:
 
     async def send(self, data: bytes) -> None:
         """Raises ReaderTooSlow, and ConnectionError where the reader is gone."""
+        transport = self._request.transport
+        if transport is not None and transport.get_write_buffer_size() + len(data) < AT_ONCE_BYTES:
+            await self._response.write(data)
+            return
         for start in range(0, len(data), CHUNK_BYTES):
             await self._patiently(self._response.write(data[start : start + CHUNK_BYTES]))
         # A write into a buffer with room returns at once: let others have their turn.

@@ -2,29 +2,22 @@
 and the count of all that are under way."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
 
 from beacond.http.problems import HttpProblem
 
-_Result = TypeVar("_Result")
-
 
 class Waits:
-    """Places for waiting requests, and the tasks they wait for."""
+    """Places for waiting requests, and how each is ended."""
 
     def __init__(self, most: int, told: Callable[[int], None]) -> None:
         """`told` hears how many places are taken whenever that changes."""
         self._most = most
         self._told = told
         self._taken = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._endings: set[Callable[[], None]] = set()
         self._stopping = False
-
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -41,20 +34,21 @@ class Waits:
             self._taken -= 1
             self._told(self._taken)
 
-    def start(self, waiting: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
-        """A task that `stop` cancels; wait for it with `asyncio.wait`, which tells its end from
-        one's own cancellation."""
-        task = asyncio.create_task(waiting)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    @contextmanager
+    def ended_by(self, end: Callable[[], None]) -> Iterator[None]:
+        """Meanwhile `stop` calls this."""
+        self._endings.add(end)
         if self._stopping:
-            task.cancel()
-        return task
+            end()
+        try:
+            yield
+        finally:
+            self._endings.discard(end)
 
     def stop(self) -> None:
         self._stopping = True
-        for task in tuple(self._tasks):
-            task.cancel()
+        for end in tuple(self._endings):
+            end()
 
 
 class InFlight:

@@ -209,20 +209,16 @@ async def test_index_that_is_not_ours_is_answered_at_once(index: str) -> None:
             await get(agent, f"/v1/services/web?index={index}&wait=10m")
 
 
-def driver_waits() -> list[str]:
-    names = [getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()]
-    return [name for name in names if name == "wait_index"]
-
-
 async def test_reader_that_goes_away_leaves_no_waiter() -> None:
     async with http_agent() as agent:
         index = agent.driver.view.index_of("web")
         path = f"/v1/services/web?index={index}"
         waiting = asyncio.create_task(agent.call("GET", path))
         await until(lambda: waiters(agent) == 1)
-        assert driver_waits()
+        told_of = agent.driver._readers._waiters
+        assert told_of
         waiting.cancel()
-        await until(lambda: waiters(agent) == 0 and not driver_waits())
+        await until(lambda: waiters(agent) == 0 and not told_of)
 
 
 async def test_more_waiters_than_allowed_are_told_to_come_back() -> None:

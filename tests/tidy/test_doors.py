@@ -32,7 +32,7 @@ DOORS: dict[str, frozenset[str]] = {
     "readers": CORE_TYPES,
     "status": CORE_TYPES | {"bus.base"},
     "disk": frozenset({"core", "wire", "driver", "store"}),
-    "http": SHELL,
+    "http": SHELL | {"readers"},
     "dns": SHELL,
     "health": SHELL,
     "store": SHELL,
