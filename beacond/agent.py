@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import uvloop
@@ -44,6 +44,7 @@ PROBE_TIMEOUT_S = 1.2
 """Of a TCP connection: the first packet may be lost once, it is sent again after 1 s."""
 HTTP_DRAIN_S = 5.0
 GOODBYE_S = 2.0
+START_S = 10.0
 RELOADABLE = frozenset({"bus", "bus_file", "keys_file", "log_format", "log_level"})
 """Settings that take effect at SIGHUP; the others at the next start."""
 
@@ -378,9 +379,12 @@ async def _run(build: Callable[[], Agent], read: Reload) -> int:
     return 0
 
 
-async def _collect_garbage_after(started: asyncio.Event) -> None:
+async def _collect_garbage_after(started: asyncio.Event, within_s: float = START_S) -> None:
     """What a start makes lives as long as the process: `beacond agent` turns collection off until
-    then, which saves a fifth of the start, and those objects are never looked at again."""
-    await started.wait()
+    then, which saves a fifth of the start, and those objects are never looked at again. Where an
+    address is taken it may never listen, and collects all the same."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await started.wait()
     gc.freeze()
     gc.enable()

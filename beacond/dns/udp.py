@@ -37,10 +37,8 @@ Origin = tuple[tuple[object, ...], list[tuple[int, int, bytes]]]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
-for _call in (_recvmmsg, _sendmmsg):
-    _call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
-_recvmmsg.argtypes = [*_sendmmsg.argtypes]
-_sendmmsg.argtypes = _sendmmsg.argtypes[:4]
+_sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+_recvmmsg.argtypes = [*_sendmmsg.argtypes, ctypes.c_void_p]
 
 log = logging.getLogger("beacond.dns")
 
@@ -82,6 +80,11 @@ class UdpSocket:
         """The packets that are there, at most `BATCH_MAX`."""
         self._in[:] = self._in_fresh
         count = _recvmmsg(self._fd, self._in_at, BATCH_MAX, socket.MSG_DONTWAIT, None)
+        if self._control_octets and self._family == socket.AF_INET:
+            # The interface is left to the routes, since the way back may be another.
+            for place in range(count):
+                at = place * self._control_octets + _CMSGHDR.size
+                self._controls[at : at + 4] = bytes(4)
         queries, octets = self._query_slots, self._received
         return [queries[place][: octets[place]].tobytes() for place in range(count)]
 
@@ -98,8 +101,9 @@ class UdpSocket:
                 self._send(begin, place)
                 begin = place + 1
             else:
-                octets[place] = length = len(reply)
+                length = len(reply)
                 slots[place][:length] = reply
+                octets[place] = length
         self._send(begin, len(replies))
 
     def origin(self, place: int) -> Origin:
@@ -131,11 +135,6 @@ class UdpSocket:
             log.debug("reply lost", extra={"reason": str(error)})
 
     def _send(self, begin: int, end: int) -> None:
-        if self._control_octets and self._family == socket.AF_INET:
-            # The interface is left to the routes, since the way back may be another.
-            for place in range(begin, end):
-                at = place * self._control_octets + _CMSGHDR.size
-                self._controls[at : at + 4] = bytes(4)
         while begin < end:
             header = self._out_at + begin * _MMSGHDR.size
             sent = _sendmmsg(self._fd, header, end - begin, socket.MSG_DONTWAIT)

@@ -98,6 +98,9 @@ def test_reply_may_come_when_others_were_read_meanwhile(listening: str, asked: s
     first = asking(asked, port, 2)
     udp.receive()
     origin = udp.origin(1)
+    if listening == "0.0.0.0":
+        # From the address that was asked, by whatever interface leads back.
+        assert origin[1][0][2][:8] == bytes(4) + socket.inet_aton(asked)
     others = asking(asked, port, 2)
     udp.receive()
     udp.reply_to(origin, b"late")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from beacond.core.events import Event, Kind
 from beacond.core.model import AgentState
 from tests.sim.bus import Weather
+from tests.sim.host import LONG_AGO
 
 if TYPE_CHECKING:
     from tests.sim.host import Host
@@ -25,7 +26,6 @@ VOUCHERS_MIN = 3
 """Agents that can tell an instance that can't be reached from their own being cut off."""
 PRESENT = (AgentState.ALIVE, AgentState.SUSPECT)
 SIGHT = (Kind.VIEW_BLIND, Kind.VIEW_SIGHTED, Kind.VIEW_HELD)
-LONG_AGO = float("-inf")
 
 
 class Calm:

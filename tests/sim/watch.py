@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from beacond.core.events import Event, Kind
 from beacond.core.messages import Announce, Envelope, Goodbye, Heartbeat, Message
-from beacond.core.model import AgentState
 from beacond.core.view import InstanceView
 from beacond.wire import DecodeError
 from tests.sim.bus import Parcel
-from tests.sim.calm import Calm
+from tests.sim.calm import PRESENT, Calm
 from tests.sim.hearing import Hearing
 from tests.sim.history import History, line_of
 from tests.sim.replica import Key, Replica, shown
@@ -30,7 +29,6 @@ MESSAGES_A_START, MESSAGES_A_RETURN = 4, 3
 COMING_BEATS, COMING_S = 3.0, 6.0
 """until so many intervals and seconds are over."""
 TIMELINE_LINES = 60
-PRESENT = (AgentState.ALIVE, AgentState.SUSPECT)
 
 
 class Violation(AssertionError):

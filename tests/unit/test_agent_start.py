@@ -6,6 +6,16 @@ import gc
 from beacond.agent import _collect_garbage_after
 
 
+async def test_agent_that_can_not_listen_collects_all_the_same() -> None:
+    gc.disable()
+    try:
+        await _collect_garbage_after(asyncio.Event(), within_s=0.01)
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
 async def test_collection_is_off_until_the_agent_listens_and_then_on() -> None:
     listening = asyncio.Event()
     gc.disable()
