@@ -121,7 +121,8 @@ async def test_two_names_of_one_broker_are_two_buses_that_fail_together(
         async with FleetOfAgents(tmp_path, bus, "a b", heartbeat_s=1.0, ttl_s=TTL_S) as fleet:
             await all_heard(fleet, *bus)
             await fleet.register("web", "a")
-            async with fleet.asking():
+            async with fleet.asking() as asked:
+                await asked.underway()
                 await fleet.agree()
     finally:
         await rabbitmq.rabbitmqctl("delete_vhost", "again")

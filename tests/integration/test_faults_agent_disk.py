@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,15 @@ async def test_on_a_disk_that_takes_nothing_lookups_go_on_and_it_recovers_by_its
         await fleet.agree()
 
 
+async def second_after(incarnation: int) -> None:
+    """Where the disk remembers nothing, only the clock's seconds tell two starts apart."""
+
+    async def early() -> str:
+        return "" if int(time.time()) > incarnation else f"still the second of {incarnation}"
+
+    await eventually(early)
+
+
 @pytest.mark.parametrize("reason", [NO_ROOM, READ_ONLY])
 async def test_started_on_a_disk_that_takes_nothing_it_serves_what_it_knew(
     fleet: FleetOfAgents, disk: SmallDisk, reason: str
@@ -152,6 +162,7 @@ async def test_started_on_a_disk_that_takes_nothing_it_serves_what_it_knew(
         # The second time nothing remembers that there was a first.
         for _ in range(2):
             await fleet.kill("b", host=False)
+            await second_after(drawn[-1])
             await fleet.start("b", flags=data)
             assert await offered(fleet, "b") == [(own, "normal")]
             found = (await fleet.get("b", "/v1/services/web"))["instances"]
