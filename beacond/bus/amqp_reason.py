@@ -7,16 +7,15 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from aio_pika.exceptions import (
-    CONNECTION_EXCEPTIONS,
-    AMQPError,
-    InvalidFrameError,
-    ProbableAuthenticationError,
-)
+from aiormq.exceptions import AMQPError, InvalidFrameError, ProbableAuthenticationError
+from pamqp.exceptions import PAMQPException
 
 REASON_LENGTH_MAX = 200
 
-LIBRARY_ERRORS = (*CONNECTION_EXCEPTIONS, ValueError, LookupError, AttributeError, EOFError)
+LIBRARY_ERRORS = (
+    *(AMQPError, PAMQPException, OSError, StopAsyncIteration, EOFError),
+    *(RuntimeError, ValueError, LookupError, AttributeError),
+)
 """What the libraries raise when a broker refuses, goes away, or is no broker at all."""
 
 _OUR_QUEUE = re.compile(r"amq\.gen-[\w-]+")
@@ -72,17 +71,28 @@ class SessionError(Exception):
 
 @contextmanager
 def failing(step: str) -> Iterator[None]:
-    """Turn what the libraries raise into a SessionError that names the step."""
+    """Turn what the libraries raise into a SessionError that names the step.
+
+    Who is cancelled meanwhile ends so, whatever became of the step. The library can't be trusted
+    with that: where its answer comes in the same moment, `asyncio.wait_for` (until Python 3.12)
+    goes on as if nobody had been cancelled, and where the connection ends, only that is raised.
+    """
     try:
         yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # Nobody cancelled us: so the library ends calls on a connection that closed.
-        raise SessionError(f"{step}: connection closed") from error
-    except LIBRARY_ERRORS as error:
+    except (asyncio.CancelledError, *LIBRARY_ERRORS) as error:
+        if _is_cancelled():
+            raise asyncio.CancelledError from error
+        if isinstance(error, asyncio.CancelledError):
+            # Nobody cancelled us: so the library ends calls on a connection that closed.
+            raise SessionError(f"{step}: connection closed") from error
         raise SessionError(f"{step}: {explain(error)}", refused=_is_refusal(error)) from error
+    if _is_cancelled():
+        raise asyncio.CancelledError
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -3,8 +3,8 @@
 Two connections, because a broker in need of memory or disk stops reading from those who publish
 and goes on serving those who only listen.
 
-aio-pika's plain connection is used, its channels through the layer beneath (aiormq): that is where
-timeouts and the broker's cancelling of a consumer are to be had, at half the work a message.
+aiormq is used, the layer below aio-pika: that is where timeouts and the broker's cancelling of a
+consumer are to be had. Deliveries are taken before it sees them, see `amqp_reader`.
 """
 
 import asyncio
@@ -15,14 +15,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import quote
 
-import aio_pika
-from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import DeliveryError
+import aiormq
 from aiormq import spec
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel
 from aiormq.abc import AbstractConnection as Link
+from aiormq.exceptions import ConnectionClosed, DeliveryError
 
+from beacond.bus.amqp_reader import ListeningTransport
 from beacond.bus.amqp_reason import LIBRARY_ERRORS, SessionError, explain, failing
 from beacond.bus.amqp_topology import BROADCAST_KEY, Identity, open_channel, subscribe
 from beacond.bus.amqp_url import AmqpUrl
@@ -35,9 +36,8 @@ PING = "ping"
 PING_NUMBER_BYTES = 8
 UNECHOED_MIN = 3
 
-# They report at ERROR, with tracebacks and at each attempt, what we report once in one line.
-for _name in ("aio_pika", "aiormq"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
+# It reports at ERROR, with tracebacks and at each attempt, what we report once in one line.
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class AmqpSession:
         self._identity = identity
         self._timing = timing
         self._received = received
-        self._connections: list[AbstractConnection] = []
+        self._links: list[Link] = []
         self._pub: AbstractChannel | None = None
         self._pub_link: Link | None = None
         self._batch: list[Delivery] = []
@@ -116,35 +116,31 @@ class AmqpSession:
         return session
 
     async def _connect(self, address: tuple[str, int], role: str) -> Link:
-        host, port = address
         context: ssl.SSLContext | None = None
         with failing("connect"):
             if self._url.tls is not None:
                 context = self._url.tls.context()
-            connection = await aio_pika.connect(
-                host=host,
-                port=port,
-                login=self._url.user,
-                password=self._url.password,
-                virtualhost=self._url.vhost,
-                ssl=context is not None,
-                ssl_context=context,
+            link = aiormq.Connection(
+                _library_url(self._url, address),
+                context=context,
                 client_properties={"connection_name": f"{self._identity.name}:{role}"},
-                timeout=self._timing.connect_s,
-                heartbeat=HEARTBEAT_S,
+                transport_factory=(
+                    ListeningTransport(address, context, self._arrived, MESSAGE_BYTES_MAX + 1)
+                    if role == "sub"
+                    else None
+                ),
             )
-        self._connections.append(connection)
-        transport = connection.transport
-        if transport is None:
-            raise SessionError("connect: closed by the broker")
-        return transport.connection
+            # Noted first: who is cancelled just when it is connected has to close it all the same.
+            self._links.append(link)
+            async with asyncio.timeout(self._timing.connect_s):
+                await link.connect()
+        return link
 
     async def _listen(self, link: Link) -> None:
         self._watch(link.closing, "connection", deafening=True)
         channel = await subscribe(
             link,
             self._identity,
-            received=self._arrived,
             cancelled=self._cancelled,
             rpc_s=self._timing.rpc_s,
         )
@@ -280,17 +276,17 @@ class AmqpSession:
         long_ago = self._loop.time() - oldest > 3 * self._timing.ping_s
         return long_ago and len(self._unechoed) >= UNECHOED_MIN
 
-    async def _arrived(self, message: DeliveredMessage) -> None:
+    def _arrived(self, kind: str | None, body: bytes) -> None:
         self.heard_at = self._loop.time()
-        if message.header.properties.message_type == PING:
-            self._ping_is_back(message.body)
+        if kind == PING:
+            self._ping_is_back(body)
             return
-        if message.body in self._unechoed:
+        if body in self._unechoed:
             self._unechoed.clear()
         if not self._batch:
             self._loop.call_soon(self._hand_over)
         # Cut, what is too long is still too long for whoever reads it, who refuses and counts it.
-        self._batch.append(Delivery(message.body[: MESSAGE_BYTES_MAX + 1], self.heard_at))
+        self._batch.append(Delivery(body, self.heard_at))
 
     def _ping_is_back(self, body: bytes) -> None:
         nonce, number = body[:-PING_NUMBER_BYTES], body[-PING_NUMBER_BYTES:]
@@ -326,18 +322,25 @@ class AmqpSession:
     async def close(self) -> None:
         """Within a few seconds, whatever state the broker is in. Never raises."""
         self._batch.clear()
-        await asyncio.gather(*(self._close(connection) for connection in self._connections))
+        await asyncio.gather(*(self._close(link) for link in self._links))
 
-    async def _close(self, connection: AbstractConnection) -> None:
+    async def _close(self, link: Link) -> None:
         with suppress(*LIBRARY_ERRORS):
             async with asyncio.timeout(self._timing.close_s):
-                await connection.close()
+                await link.close(ConnectionClosed)
 
 
 _MESSAGE = spec.Basic.Properties(delivery_mode=1, message_id="-")
 _PING = spec.Basic.Properties(delivery_mode=1, message_id="-", message_type=PING)
 # The library invents a 32-byte message_id for a message without one, of use only to find
 # returned messages again; ours are never returned.
+
+
+def _library_url(url: AmqpUrl, address: tuple[str, int]) -> str:
+    scheme = "amqp" if url.tls is None else "amqps"
+    user, password, vhost = (quote(part, safe="") for part in (url.user, url.password, url.vhost))
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{scheme}://{user}:{password}@{host}:{address[1]}/{vhost}?heartbeat={HEARTBEAT_S}"
 
 
 async def _end(task: "asyncio.Task[Any]") -> None:

@@ -5,14 +5,13 @@ is missing. So an operator who made the exchange beforehand need not let agents 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.abc import AbstractConnection as Link
+from aiormq.exceptions import ChannelNotFoundEntity
 
 from beacond.bus.amqp_reason import failing
 
@@ -53,7 +52,6 @@ async def subscribe(
     link: Link,
     identity: Identity,
     *,
-    received: Callable[[DeliveredMessage], Coroutine[Any, Any, None]],
     cancelled: Callable[[spec.Basic.Cancel], None],
     rpc_s: float,
 ) -> AbstractChannel:
@@ -76,8 +74,12 @@ async def subscribe(
             await _bind(channel, queue, identity, rpc_s)
     channel.on_consumer_cancel_callbacks.add(cancelled)
     with failing("consume"):
-        await channel.basic_consume(queue, received, no_ack=True, timeout=rpc_s)
+        await channel.basic_consume(queue, _taken_before, no_ack=True, timeout=rpc_s)
     return channel
+
+
+async def _taken_before(message: DeliveredMessage) -> None:
+    """The library has no message to call this with; but it wants to know who consumes."""
 
 
 async def open_channel(link: Link, rpc_s: float, *, confirms: bool) -> AbstractChannel:

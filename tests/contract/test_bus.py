@@ -102,7 +102,7 @@ async def test_another_fleet_hears_nothing(join: Join, fleet: str) -> None:
     assert b"theirs" not in a.heard.bodies
 
 
-@pytest.mark.parametrize("size", [1, 2, 255, 4096, 65536])
+@pytest.mark.parametrize("size", [1, 2, 255, 4096, 65536, 300_000])
 async def test_bytes_arrive_unchanged(join: Join, size: int) -> None:
     a, b = await join("a"), await join("b")
     body = bytes(position * 7 % 256 for position in range(size))

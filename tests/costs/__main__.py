@@ -1,6 +1,6 @@
-"""Measure the unit costs of `beacond plan` again, about eight minutes:
+"""Measure the unit costs of `beacond plan` again, about ten minutes:
 
-python -m tests.costs [broker|agent]
+python -m tests.costs [broker|agent|client]
 """
 
 import asyncio
@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.costs import agent, broker
+from tests.costs import agent, broker, client
 from tests.costs.messages import heartbeat
 from tests.support import machine
 from tests.support.rabbitmq import RabbitMQ
 
-PARTS = ("broker", "agent")
+PARTS = ("broker", "agent", "client")
 
 
 def main(parts: Sequence[str]) -> None:
@@ -24,11 +24,13 @@ def main(parts: Sequence[str]) -> None:
             server = RabbitMQ()
             try:
                 asyncio.run(server.start())
-                rows = (
-                    broker.measure(server, heartbeat())
-                    if part == "broker"
-                    else agent.measure(server, Path(folder))
-                )
+                match part:
+                    case "broker":
+                        rows = broker.measure(server, heartbeat())
+                    case "client":
+                        rows = client.measure(server, heartbeat())
+                    case _:
+                        rows = agent.measure(server, Path(folder))
             finally:
                 asyncio.run(server.close())
             for what, value, unit in rows:

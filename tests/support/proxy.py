@@ -43,7 +43,14 @@ class Proxy:
         self._refusing = False
         self.port = 0
         self.accepted = 0
+        self.chunks = 0
+        """Forwarded so far, in both directions."""
         self.thaw()
+
+    @property
+    def is_idle(self) -> bool:
+        """Is no connection open?"""
+        return not self._writers
 
     async def __aenter__(self) -> Self:
         self._server = await self._listen()
@@ -166,4 +173,5 @@ class Proxy:
             if not data:
                 return
             writer.write(data)
+            self.chunks += 1
             await writer.drain()

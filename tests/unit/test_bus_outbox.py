@@ -95,7 +95,9 @@ async def test_take_waits_again_after_a_drop() -> None:
     ],
     ids=repr,
 )
-def test_a_refusal_is_told_from_a_broker_that_is_away(error: Exception, refused: bool) -> None:
+async def test_a_refusal_is_told_from_a_broker_that_is_away(
+    error: Exception, refused: bool
+) -> None:
     with pytest.raises(SessionError) as raised, failing("connect"):
         raise error
     assert raised.value.refused is refused
