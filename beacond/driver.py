@@ -409,6 +409,8 @@ class Driver:
             self._counters.dropped("not-encoded")
             return
         for bus in self._buses:
+            if effect.bus not in ("", bus.url):
+                continue
             for frame in frames:
                 if effect.envelope.to:
                     sent = bus.send(effect.envelope.to, frame)

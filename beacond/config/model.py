@@ -34,6 +34,7 @@ class Config:
     services_dir: Path | None
     heartbeat_s: float
     ttl_s: float
+    relay_from: int
     on_stop: Literal["leave", "hold"]
     hold_for_s: float
     drain_s: float

@@ -10,6 +10,7 @@ ENV_PREFIX = "BEACOND_"
 
 HEARTBEAT_MIN_S, HEARTBEAT_MAX_S = 0.2, 1200.0
 TTL_MIN_S, TTL_MAX_S = 1.0, 3600.0
+RELAY_FROM_MIN, RELAY_FROM_MAX = 3, 1_000_000
 HOLD_MIN_S, HOLD_MAX_S = 1.0, 3600.0
 DRAIN_MAX_S = 600.0
 DNS_TTL_MAX_S = 3600.0
@@ -207,6 +208,14 @@ SETTINGS: tuple[Setting, ...] = (
         metavar="DURATION",
         field="ttl_s",
         default_text="15s, or 3 × `heartbeat` where that is more",
+    ),
+    Setting(
+        "relay_from",
+        values.whole_number(RELAY_FROM_MIN, RELAY_FROM_MAX),
+        "100",
+        "Agents in the fleet from which on heartbeats go by relays.",
+        f"{RELAY_FROM_MIN} to {RELAY_FROM_MAX}",
+        metavar="AGENTS",
     ),
     _choice(
         "on_stop",

@@ -100,6 +100,16 @@ def duration_limits(least_s: float, most_s: float, *, whole: bool = False) -> st
     return f"{span}, whole seconds" if whole else span
 
 
+def whole_number(least: int, most: int) -> Parse:
+    def parse(raw: object) -> int:
+        digits = str(raw) if type(raw) is int else text(raw)
+        if not (digits.isascii() and digits.isdigit() and least <= int(digits) <= most):
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(digits)
+
+    return parse
+
+
 def one_of(*words: str) -> Parse:
     def parse(raw: object) -> str:
         word = text(raw).lower()

@@ -1,7 +1,6 @@
 """What this agent believes of every node: state is merged, liveness is local and never merged."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from beacond.core.entry import (
     FORGET_S,
@@ -11,22 +10,20 @@ from beacond.core.entry import (
     Source,
     clamped_ttl_s,
     gone_for_long,
-    share_of,
 )
 from beacond.core.events import Kind
 from beacond.core.leases import NEVER, DueHeap
 from beacond.core.messages import Envelope, Goodbye, Heartbeat, SyncEntry
 from beacond.core.model import AgentState, Mode, Record
 from beacond.core.paths import Paths
+from beacond.core.shards import Shards
+from beacond.core.shown import Shown
 from beacond.core.sight import SightJudge
-from beacond.core.story import tell
-from beacond.core.tables import Tables, instances_of
-from beacond.core.view import AgentView, InstanceView
+from beacond.core.tables import Tables
+from beacond.core.view import InstanceView
 
 NODES_MAX = 20_000
 HOLD_MAX_S = 3600.0
-
-Telling = tuple[Kind, str, InstanceView | None, AgentView | None]
 
 
 class Catalog:
@@ -38,8 +35,11 @@ class Catalog:
         self._tables = tables
         self._clock = sight.clock
         self.paths = Paths(sight)
+        self.shards = Shards(node, self.paths)
+        self._shown = Shown(node, tables, self.paths, self.shards)
+        self.alive = self._shown.alive
+        self.tellings = self._shown.tellings
         self._due = DueHeap()
-        self._digest = 0
         self.entries: dict[str, Entry] = {}
         self.suspects: dict[str, Entry] = {}
         """Silent nodes that were heard since our start, in the order they fell silent."""
@@ -47,13 +47,15 @@ class Catalog:
         """For who judges them together to set back."""
         self.newly_suspect: list[Entry] = []
         """For who looks at them one by one to take."""
-        self.alive: dict[str, Entry] = {}
-        """Other nodes of whom a heartbeat is expected."""
-        self.tellings: list[Telling] = []
 
     @property
     def digest(self) -> bytes:
-        return self._digest.to_bytes(8, "big")
+        return self.shards.digest.to_bytes(8, "big")
+
+    @property
+    def all_relay(self) -> bool:
+        """Every living node's agent takes the word of relays."""
+        return not self._shown.unrelayed
 
     # ---- one function per fact from outside; each begins with the same guards (`_speaker`)
 
@@ -76,22 +78,24 @@ class Catalog:
             return "replayed"
         age = entry.age_of(beat, received_at)
         reading = self._clock.at(received_at) - age
-        self.paths.heard(entry, bus, beat.seq, reading, entry.node in self.alive)
+        sent_at = received_at - age
+        alive = entry.node in self.alive
+        self.paths.heard(entry, bus, beat.seq, at=sent_at, reading=reading, alive=alive)
         if copy:
-            self._place(entry)
-            return received_at - age
+            self.place(entry)
+            return sent_at
         entry.seq = beat.seq
         entry.version_said = max(entry.version_said, beat.version)
         if age >= clamped_ttl_s(beat.ttl_ms):
             return "too-old"
-        entry.take_terms(beat)
+        entry.take_terms(beat.next_ms, beat.ttl_ms)
         entry.agrees = beat.digest == self.digest
-        entry.last_heard_at = received_at - age
-        self._renew(entry, reading, received_at)
-        self._place(entry)
+        entry.last_heard_at = sent_at
+        self.renew(entry, reading, received_at)
+        self.place(entry)
         if entry.record is None or (*entry.speaker, beat.version) >= entry.record.key:
             self._set_mode(entry, beat.mode)
-        return received_at - age
+        return sent_at
 
     def announce(self, envelope: Envelope, record: Record, now: float) -> str | None:
         entry = self._speaker(envelope, now)
@@ -121,12 +125,12 @@ class Catalog:
             if entry.state is AgentState.ALIVE:
                 self._suspect(entry, now, "hold")
             else:
-                self._show(entry)
+                self._shown.show(entry)
         return None
 
     def tombstone(self, node: str, incarnation: int, now: float) -> None:
         """A goodbye that somebody else heard."""
-        entry = self._entry(node, now)
+        entry = self.entry(node, now)
         if entry is not None and entry.incarnation <= incarnation > entry.left_incarnation:
             entry.incarnation = incarnation
             entry.source = Source.SYNCED
@@ -138,14 +142,14 @@ class Catalog:
         Grants a lease to who is new to us; never renews one that we gave.
         """
         record = told.record
-        entry = self._entry(record.node, now)
+        entry = self.entry(record.node, now)
         if entry is None or record.incarnation <= entry.left_incarnation:
             return
         if (record.incarnation, record.boot_id) < entry.speaker:
             return
         new_boot, held_over = entry.speaker < (record.incarnation, record.boot_id), entry.leaving
         if new_boot:
-            self._speaks_anew(entry, record.incarnation, record.boot_id)
+            self.speaks_anew(entry, record.incarnation, record.boot_id)
         self._merge(entry, record, now)
         unknown = not entry.leased and (new_boot or entry.state is None)
         if unknown or (new_boot and held_over) or entry.source is Source.SNAPSHOT:
@@ -171,6 +175,7 @@ class Catalog:
             entry = self.entries.get(node)
             if entry is None or not entry.leased or entry.is_kept:
                 continue
+            self.shards.settle(entry)
             heard_until = min(reading, self.paths.last_reading(entry))
             if entry.state is AgentState.ALIVE and heard_until >= entry.suspect_at:
                 self._suspect(entry, now, "silent")
@@ -182,7 +187,7 @@ class Catalog:
             else:
                 over.append(entry)
         for entry in again:
-            self._queue(entry)
+            self.queue(entry)
         return over
 
     def overdue_at(self, now: float) -> float:
@@ -194,7 +199,8 @@ class Catalog:
             entry = None if node is None else self.entries.get(node)
             if entry is None or not entry.leased or entry.is_kept:
                 continue
-            self._queue(entry)
+            self.shards.settle(entry)
+            self.queue(entry)
             if entry.due <= reading:
                 break
         return moment
@@ -207,22 +213,33 @@ class Catalog:
 
     def grace(self, spread_s: float) -> None:
         """Sight is back: nobody expires before it had a whole ttl, and the reconnect spread."""
+        self.settle()
         for entry in self.entries.values():
             if entry.leased:
                 self._grace(entry, spread_s)
+
+    def settle(self) -> None:
+        """Write down for every node what renewals of its shard gave it."""
+        for entry in self.entries.values():
+            self.shards.settle(entry)
 
     def sight_changed(self, come: frozenset[str], spread_s: float) -> None:
         """Buses went out of sight, or came back: some leases stand still for it, some run on.
 
         Who was heard on one that came may depend on it from now on, and gets its grace.
         """
+        self.settle()
+        for bus in self.paths.out_of_sight():
+            self.shards.bus_lost(bus)
         for entry in self.entries.values():
-            runs_on = self._place(entry)
+            runs_on = self.place(entry)
             if entry.leased and (runs_on or not come.isdisjoint(entry.paths)):
                 self._grace(entry, spread_s)
 
     def bus_removed(self, bus: str, spread_s: float) -> None:
         """Leases that belonged to it alone belong to all buses, after one grace."""
+        self.settle()
+        self.shards.bus_lost(bus)
         for entry in self.entries.values():
             if bus in entry.paths:
                 self.paths.remove(entry, bus)
@@ -256,7 +273,7 @@ class Catalog:
         entry.expires_at = self._clock.proven + FORGET_S
         self._cleared(entry)
         self._due.push(entry.node, entry.expires_at)
-        self._show(entry)
+        self._shown.show(entry)
 
     # ---- our own node, and the past
 
@@ -271,16 +288,16 @@ class Catalog:
         entry.state, entry.leased, entry.last_heard_at = AgentState.ALIVE, True, now
         entry.suspect_at = entry.expires_at = NEVER
         entry.ttl_s = ttl_s
-        self._show(entry)
+        self._shown.show(entry)
         if joined:
-            self._tell_agent(Kind.AGENT_JOINED, "started", entry)
+            self._shown.tell_agent(Kind.AGENT_JOINED, "started", entry)
 
     def restore(self, record: Record, ttl_s: float, now: float) -> None:
         """Show a node from the snapshot: stale, its lease beginning with our first sight."""
         if record.node in self.entries or len(self.entries) >= NODES_MAX:
             return
         entry = self.entries[record.node] = Entry.restored(record, ttl_s, now)
-        self._show(entry)
+        self._shown.show(entry)
 
     def restore_tombstone(self, node: str, incarnation: int, now: float) -> None:
         if node not in self.entries and len(self.entries) < NODES_MAX:
@@ -304,36 +321,24 @@ class Catalog:
         """Show all of it but these."""
         if instances != entry.hidden:
             entry.hidden = instances
-            self._show(entry, "agent-expired")
+            self._shown.show(entry, "agent-expired")
 
     def unreachable(self, entry: Entry, now: float) -> None:
         """Nobody is there any more: it ends before its lease does."""
         self._end(entry, AgentState.EXPIRED, now, "unreachable")
 
-    # ---- inside
+    # ---- for who takes something from outside
 
-    def _entry(self, node: str, now: float) -> Entry | None:
+    def entry(self, node: str, now: float) -> Entry | None:
+        """What is kept of that node, from now on if not before; None: of too many already."""
         entry = self.entries.get(node)
         if entry is None and len(self.entries) < NODES_MAX:
             entry = self.entries[node] = Entry(node, now)
         return entry
 
-    def _speaker(self, envelope: Envelope, now: float) -> Entry | str:
-        """The entry of who speaks, or why it may not."""
-        entry = self._entry(envelope.sender, now)
-        if entry is None:
-            return "too-many-nodes"
-        speaker = (envelope.incarnation, envelope.boot_id)
-        if speaker < entry.speaker:
-            return "old-incarnation"
-        if envelope.incarnation <= entry.left_incarnation:
-            return "after-goodbye"
-        if speaker > entry.speaker:
-            self._speaks_anew(entry, *speaker)
-        return entry
-
-    def _speaks_anew(self, entry: Entry, incarnation: int, boot_id: bytes) -> None:
+    def speaks_anew(self, entry: Entry, incarnation: int, boot_id: bytes) -> None:
         """A later boot: where the one before was heard says nothing of it."""
+        self.shards.settle(entry)
         changes = entry.parked_reading is not None or bool(entry.hidden)
         self.paths.forget(entry)
         self._unpark(entry)
@@ -344,7 +349,56 @@ class Catalog:
         entry.hidden = NOTHING
         entry.speaks_anew(incarnation, boot_id)
         if changes and entry.shown:
-            self._show(entry)
+            self._shown.show(entry)
+        else:
+            self.shards.put(entry, entry.share)
+
+    def renew(self, entry: Entry, reading: float, now: float, *, relayed: bool = False) -> None:
+        """It was heard, by us or a relay, as of that reading of the lease clock."""
+        entry.renew(reading, relayed=relayed)
+        if entry.parked_reading is not None:
+            entry.parked_reading = reading
+        known = entry.leased and entry.state is AgentState.ALIVE and entry.source is Source.HEARD
+        entry.leased, entry.source = True, Source.HEARD
+        if known:
+            self.queue(entry)
+        else:
+            self._revive(entry, now, "heard")
+
+    def place(self, entry: Entry) -> bool:
+        """Park its lease, or (then True) let it run on: do we see any bus that it speaks on?"""
+        parked = entry.parked_reading is not None
+        out = self.paths.is_out_of_sight(entry)
+        if out == parked or not self.paths.any_visible or not entry.leased:
+            return False
+        if out:
+            self.paths.park(entry)
+            self._cleared(entry)
+        else:
+            self._unpark(entry)
+            self._silent(entry)
+        if entry.shown:
+            self._shown.show(entry)
+        return parked
+
+    def queue(self, entry: Entry) -> None:
+        self._due.push(entry.node, entry.due)
+
+    # ---- inside
+
+    def _speaker(self, envelope: Envelope, now: float) -> Entry | str:
+        """The entry of who speaks, or why it may not."""
+        entry = self.entry(envelope.sender, now)
+        if entry is None:
+            return "too-many-nodes"
+        speaker = (envelope.incarnation, envelope.boot_id)
+        if speaker < entry.speaker:
+            return "old-incarnation"
+        if envelope.incarnation <= entry.left_incarnation:
+            return "after-goodbye"
+        if speaker > entry.speaker:
+            self.speaks_anew(entry, *speaker)
+        return entry
 
     def _merge(self, entry: Entry, record: Record, now: float) -> bool:
         """The merge rule: the greatest (incarnation, boot id, version) is kept."""
@@ -358,23 +412,12 @@ class Catalog:
         if record.version >= entry.version_said:
             entry.mode = record.body.mode
         if entry.leased and entry.state in (AgentState.ALIVE, AgentState.SUSPECT):
-            self._show(entry)
+            self._shown.show(entry)
             if restarted and entry.state is AgentState.ALIVE:
-                self._tell_agent(Kind.AGENT_JOINED, "restarted", entry)
+                self._shown.tell_agent(Kind.AGENT_JOINED, "restarted", entry)
         elif entry.leased:
             self._revive(entry, now, "announced")
         return True
-
-    def _renew(self, entry: Entry, reading: float, now: float) -> None:
-        entry.renew(reading)
-        if entry.parked_reading is not None:
-            entry.parked_reading = reading
-        known = entry.leased and entry.state is AgentState.ALIVE and entry.source is Source.HEARD
-        entry.leased, entry.source = True, Source.HEARD
-        if known:
-            self._queue(entry)
-        else:
-            self._revive(entry, now, "heard")
 
     def _revive(self, entry: Entry, now: float, reason: str) -> None:
         """Show as alive who was not; without a record there is nothing to show yet."""
@@ -382,23 +425,23 @@ class Catalog:
         entry.doubted = entry.last_resort = False
         self._cleared(entry)
         if entry.record is None:
-            self._queue(entry)
+            self.queue(entry)
             return
         before, entry.state = entry.state, AgentState.ALIVE
-        self._queue(entry)
+        self.queue(entry)
         if before is AgentState.ALIVE:
-            self._show(entry)
+            self._shown.show(entry)
             return
         entry.since_at = now
         kind = Kind.AGENT_RECOVERED if before is AgentState.SUSPECT else Kind.AGENT_JOINED
-        self._tell_agent(kind, reason, entry)
-        self._show(entry)
+        self._shown.tell_agent(kind, reason, entry)
+        self._shown.show(entry)
 
     def _suspect(self, entry: Entry, now: float, reason: str) -> None:
         entry.state, entry.since_at = AgentState.SUSPECT, now
         self._silent(entry)
-        self._tell_agent(Kind.AGENT_SUSPECT, reason, entry)
-        self._show(entry)
+        self._shown.tell_agent(Kind.AGENT_SUSPECT, reason, entry)
+        self._shown.show(entry)
 
     def _silent(self, entry: Entry) -> None:
         heard = entry.source is Source.HEARD and not entry.leaving
@@ -423,12 +466,12 @@ class Catalog:
         if left:
             entry.left_incarnation = max(entry.left_incarnation, entry.incarnation)
         if before is not None and before is not state:
-            self._show(entry, "agent-left" if left else "agent-expired")
+            self._shown.show(entry, "agent-left" if left else "agent-expired")
         entry.hidden = NOTHING
         self.paths.forget(entry)
         if before is not None and before is not state:
             kind = Kind.AGENT_LEFT if left else Kind.AGENT_EXPIRED
-            self._tell_agent(kind, "goodbye" if left else reason, entry)
+            self._shown.tell_agent(kind, "goodbye" if left else reason, entry)
         entry.leaving = False
         if left:
             entry.record = None
@@ -437,63 +480,15 @@ class Catalog:
         kept = entry.graced or entry.leaving or entry.parked_reading is not None
         if not kept:
             entry.grace(self._clock.proven, spread_s)
-            self._queue(entry)
-
-    def _place(self, entry: Entry) -> bool:
-        """Park its lease, or (then True) let it run on: do we see any bus that it speaks on?"""
-        parked = entry.parked_reading is not None
-        out = self.paths.is_out_of_sight(entry)
-        if out == parked or not self.paths.any_visible or not entry.leased:
-            return False
-        if out:
-            self.paths.park(entry)
-            self._cleared(entry)
-        else:
-            self._unpark(entry)
-            self._silent(entry)
-        if entry.shown:
-            self._show(entry)
-        return parked
+            self.queue(entry)
 
     def _unpark(self, entry: Entry) -> None:
         if entry.parked_reading is not None:
             entry.run_on(self._clock.proven)
-            self._queue(entry)
+            self.queue(entry)
 
     def _set_mode(self, entry: Entry, mode: Mode) -> None:
         if mode is not entry.mode:
             entry.mode = mode
             if entry.shown and entry.state is not None:
-                self._show(entry)
-
-    def _show(self, entry: Entry, gone_because: str = "deregistered") -> None:
-        """Bring view, digest and counts up to date with an entry."""
-        state = entry.state or AgentState.ALIVE
-        record = entry.record if entry.leased else None
-        instances = () if record is None else instances_of(
-            entry.node,
-            replace(record.body, mode=entry.mode),
-            freshness=entry.freshness,
-            last_resort=entry.last_resort,
-            hidden=entry.hidden,
-        )  # fmt: skip
-        for change in self._tables.put(entry.view(state), instances):
-            for kind, reason, instance in tell(change, gone_because):
-                self.tellings.append((kind, reason, instance, None))
-        believed = record is not None and entry.source is not Source.SNAPSHOT
-        share = share_of(record) if record is not None and believed else 0
-        self._digest ^= entry.share ^ share
-        entry.share = share
-        alive = believed and state is AgentState.ALIVE and entry.node != self._node
-        if alive:
-            self.alive[entry.node] = entry
-        else:
-            self.alive.pop(entry.node, None)
-        self.paths.expect(entry, alive)
-
-    def _queue(self, entry: Entry) -> None:
-        self._due.push(entry.node, entry.due)
-
-    def _tell_agent(self, kind: Kind, reason: str, entry: Entry) -> None:
-        state = entry.state or AgentState.ALIVE
-        self.tellings.append((kind, reason, None, entry.view(state)))
+                self._shown.show(entry)

@@ -12,6 +12,8 @@ class Publish:
 
     envelope: Envelope
     message: Message
+    bus: str = ""
+    """The only one that it is for; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Send:
 
     envelope: Envelope
     message: Message
+    bus: str = ""
+    """The only one that it is for; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from hashlib import blake2b
 
+from beacond.core.hashing import shard_of
 from beacond.core.leases import NEVER, SendStamps
 from beacond.core.messages import Heartbeat
 from beacond.core.model import AgentState, Freshness, Mode, Record
@@ -15,6 +15,9 @@ SUSPECT_BEATS = 2.2
 """Suspect when two heartbeats in a row, jitter allowed for, did not come."""
 SUSPECT_TTL = 0.8
 """… and in any case before the lease ends."""
+RELAYS_SILENT_TTL = 0.9
+"""So much of its ttl after a relay last vouched for it, for it need not be the node that is silent:
+where it is, the relay says so."""
 BEAT_MIN_S = 0.5
 """Who announces its next heartbeat earlier is not suspected before."""
 
@@ -43,10 +46,12 @@ class Source(Enum):
 class Path:
     """A bus over which a node was heard lately."""
 
-    seq: int
-    """Of the latest heartbeat it brought."""
-    reading: float
-    """The lease clock's, when that was sent."""
+    seq: int = 0
+    """Of the latest heartbeat it brought us,"""
+    at: float = -NEVER
+    """and when that was sent."""
+    reading: float = 0.0
+    """The lease clock's, when it was last heard there, by us or a relay."""
 
 
 @dataclass(slots=True)
@@ -83,6 +88,9 @@ class Entry:
     left_incarnation: int = 0
     """The tombstone: what speaks with this incarnation or less has said goodbye."""
     seq: int = 0
+    """Of the latest heartbeat that we heard."""
+    seq_told: int = 0
+    """… that a relay did. It may still come to us, so it tells no copies."""
     asked: dict[bytes, int] = field(default_factory=dict)
     """The counter of the latest question of each of its last boots."""
     stamps: SendStamps | None = None
@@ -91,6 +99,11 @@ class Entry:
     agrees: bool | None = None
     """Whether its latest heartbeat had our own digest of that moment."""
     last_heard_at: float | None = None
+    """When its latest heartbeat was sent of those that we heard ourselves."""
+    relayed_at: float | None = None
+    """The latest moment at which a relay said that it had heard it."""
+    beat_s: float = 0.0
+    """From its latest heartbeat to the next, as it said."""
 
     leased: bool = False
     ttl_s: float = 0.0
@@ -126,8 +139,18 @@ class Entry:
     """When an old boot of it was last heard, and perhaps told so."""
     request_at: float | None = None
     """When to ask its owner for the state we miss."""
-    share: int = field(default=0)
+    share: int = 0
     """What this node adds to our digest; 0: nothing."""
+    live: int = 0
+    """… to its shard's."""
+    renewals: int = 0
+    """Of its shard, that its lease follows already."""
+    rank: int = 0
+    """Among those that may relay for our own heartbeats; 0: not reckoned yet."""
+    shard: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shard = shard_of(self.node)
 
     @classmethod
     def restored(cls, record: Record, ttl_s: float, now: float) -> "Entry":
@@ -163,6 +186,18 @@ class Entry:
         return (self.incarnation, self.boot_id)
 
     @property
+    def seq_known(self) -> int:
+        """Of the latest heartbeat that anybody heard: its silence since is meant."""
+        return max(self.seq, self.seq_told)
+
+    @property
+    def known_at(self) -> float | None:
+        """The latest moment at which it is known to have been there."""
+        if self.last_heard_at is None or self.relayed_at is None:
+            return self.relayed_at if self.last_heard_at is None else self.last_heard_at
+        return max(self.last_heard_at, self.relayed_at)
+
+    @property
     def shown(self) -> bool:
         return self.leased and self.record is not None
 
@@ -184,8 +219,9 @@ class Entry:
     def speaks_anew(self, incarnation: int, boot_id: bytes) -> None:
         """A later boot of the same node: its counters begin again."""
         self.incarnation, self.boot_id = incarnation, boot_id
-        self.seq = self.version_said = 0
+        self.seq = self.seq_told = self.version_said = 0
         self.stamps = None
+        self.last_heard_at = self.relayed_at = None
         self.leaving = False
         self.paths.clear()
         self.findings.clear()
@@ -220,18 +256,22 @@ class Entry:
             return 0.0
         return self.stamps.age(stamp_s, received_at)
 
-    def take_terms(self, beat: Heartbeat) -> None:
-        """When silence begins and ends, as the heartbeat says."""
-        self.ttl_s = clamped_ttl_s(beat.ttl_ms)
-        next_s = max(beat.next_ms / 1000, BEAT_MIN_S)
-        self.suspect_s = min(SUSPECT_BEATS * next_s, SUSPECT_TTL * self.ttl_s)
+    def take_terms(self, next_ms: int, ttl_ms: int) -> None:
+        """When silence begins and ends, as its heartbeat says."""
+        self.ttl_s = clamped_ttl_s(ttl_ms)
+        self.beat_s = max(next_ms / 1000, BEAT_MIN_S)
+        self.suspect_s = min(SUSPECT_BEATS * self.beat_s, SUSPECT_TTL * self.ttl_s)
 
-    def renew(self, reading: float) -> None:
-        """Heard, as of that reading of the lease clock."""
-        suspect_at, expires_at = reading + self.suspect_s, reading + self.ttl_s
+    def renew(self, reading: float, *, relayed: bool = False) -> None:
+        """Heard, by us or a relay, as of that reading of the lease clock."""
+        suspect_s = RELAYS_SILENT_TTL * self.ttl_s if relayed else self.suspect_s
+        suspect_at, expires_at = reading + suspect_s, reading + self.ttl_s
         if self.state is AgentState.ALIVE:
             # A heartbeat that waited somewhere must not shorten what an earlier one gave.
             suspect_at = max(suspect_at, self.suspect_at)
+            expires_at = max(expires_at, self.expires_at)
+        elif self.state is AgentState.SUSPECT and not self.last_resort:
+            # A relay may have said that it is silent, and another what it heard before.
             expires_at = max(expires_at, self.expires_at)
         self.suspect_at, self.expires_at = suspect_at, expires_at
         self.set_reading = reading
@@ -275,20 +315,6 @@ class Entry:
 
 def clamped_ttl_s(ttl_ms: int) -> float:
     return min(max(ttl_ms / 1000, TTL_MIN_S), TTL_MAX_S)
-
-
-def share_of(record: Record) -> int:
-    """A record's part of the digest: 64 bits of BLAKE2b over its node and key. Never 0."""
-    text = b"".join(
-        (
-            record.node.encode(),
-            b"\0",
-            record.incarnation.to_bytes(8, "big"),
-            record.boot_id,
-            record.version.to_bytes(8, "big"),
-        )
-    )
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big") or 1
 
 
 def gone_for_long(entries: Iterable[Entry], now: float) -> list[Entry]:

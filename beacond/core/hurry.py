@@ -19,9 +19,10 @@ class Hurry:
         self._not_before = -NEVER
         self.deadline = NEVER
 
-    def look(self, now: float, *, blind: bool) -> None:
-        """Bring our next heartbeat forward if somebody's silence waits for it."""
-        overdue_at = NEVER if blind else self._catalog.overdue_at(now - self._patience_s)
+    def look(self, now: float, *, idle: bool) -> None:
+        """Bring our next heartbeat forward if somebody's silence waits for it; `idle`: it would
+        not help, for we are blind, or it goes to relays, whose words come often."""
+        overdue_at = NEVER if idle else self._catalog.overdue_at(now - self._patience_s)
         self.deadline = max(overdue_at + self._patience_s, self._not_before)
         if now >= self.deadline:
             self.deadline = self._not_before = now + self._gap_s

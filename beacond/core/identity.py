@@ -10,7 +10,14 @@ import random
 from beacond.core.catalog import Catalog
 from beacond.core.effects import Publish, SaveIncarnation
 from beacond.core.events import Kind
-from beacond.core.messages import Envelope, Goodbye, Heartbeat, Message, Superseded
+from beacond.core.messages import (
+    Envelope,
+    Goodbye,
+    Heartbeat,
+    Message,
+    ShardDigest,
+    Superseded,
+)
 from beacond.core.model import INCARNATION_MAX
 from beacond.core.outbox import Outbox
 from beacond.core.settings import Settings
@@ -46,6 +53,8 @@ class Identity:
 
     def own_name(self, envelope: Envelope, message: Message, now: float) -> float | None:
         """Take a message under our name; when it was sent, if it is our own heartbeat."""
+        if isinstance(message, ShardDigest):
+            message = message.beat
         if envelope.boot_id != self._out.boot_id:
             self.outdone_by(envelope.incarnation, envelope.boot_id, now)
         elif self._is_forked(envelope, message):

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from beacond.core.model import Mode, Record
 
+SHARDS = 16
+"""Into so many parts a fleet is cut for its relays, whatever its size: so what an agent hears of
+all of them together stays the same, and nobody need agree on a number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -134,6 +138,58 @@ class Opinion:
     """It reached some other node at the same time: so it is not itself cut off."""
 
 
+@dataclass(frozen=True, slots=True)
+class Excepted:
+    """A node of the shard that the relay does not vouch for."""
+
+    node: str
+    incarnation: int
+    boot_id: bytes
+    seq: int
+    """Of the latest heartbeat of that boot that the relay knows of."""
+    silent_ms: int
+    """ms since the relay heard it; 0: it never did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node of the shard that the relay vouches for, by name."""
+
+    node: str
+    incarnation: int
+    boot_id: bytes
+    version: int
+    """Of the state that it publishes."""
+    seq: int
+    heard_ms: int
+    """ms since the relay heard it."""
+    next_ms: int
+    ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDigest:
+    """From a relay to all: these nodes of one shard I heard myself, lately."""
+
+    beat: Heartbeat
+    """The relay's own, for it is one."""
+    shard: int
+    live: bytes
+    """8 bytes over all that it vouches for."""
+    count: int
+    """How many those are."""
+    excepted: tuple[Excepted, ...]
+    members: tuple[Member, ...]
+    """All of them, where somebody asked; else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRequest:
+    """To a relay: I believe otherwise; name those you vouch for."""
+
+    shard: int
+
+
 Message = (
     Heartbeat
     | Announce
@@ -143,4 +199,6 @@ Message = (
     | SyncReply
     | Superseded
     | Opinion
+    | ShardDigest
+    | ShardRequest
 )

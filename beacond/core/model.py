@@ -148,6 +148,8 @@ class Body:
     """The host's."""
     instances: tuple[Published, ...] = ()
     """Sorted by id."""
+    relays: bool = False
+    """Its agent takes the word of relays: it need not hear every heartbeat itself."""
 
 
 INCARNATION_MAX = 2**33 - 1

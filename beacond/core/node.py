@@ -16,26 +16,16 @@ from beacond.core.effects import Effect, SaveRegistrations, Target
 from beacond.core.events import EventLog, Kind
 from beacond.core.hurry import Hurry
 from beacond.core.identity import INDEX_PER_INCARNATION, Identity
+from beacond.core.intake import Intake
 from beacond.core.local import Change, ModeState, Registration
-from beacond.core.messages import (
-    Announce,
-    AnnounceRequest,
-    Envelope,
-    Goodbye,
-    Heartbeat,
-    Message,
-    Opinion,
-    Superseded,
-    SyncReply,
-    SyncRequest,
-    Tombstone,
-)
+from beacond.core.messages import Envelope, Heartbeat, Message, Tombstone
 from beacond.core.model import Body, Mode, Record, Status, strictest_mode
 from beacond.core.opinion import SecondOpinion
 from beacond.core.outbox import Outbox
 from beacond.core.probes import Probes
 from beacond.core.readiness import Readiness
 from beacond.core.registry import Registry
+from beacond.core.relays import Relays
 from beacond.core.settings import Settings
 from beacond.core.sight import SightJudge
 from beacond.core.silence import SilenceGuard
@@ -70,7 +60,17 @@ class Node:
         self._tables = Tables(settings.incarnation * INDEX_PER_INCARNATION)
         self._catalog = Catalog(settings.node, self._tables, self._sight)
         self.registry = Registry(settings.addresses)
-        self._voice = Voice(settings, self._out, rng, now)
+        self._announces = AnnounceAsker(self._catalog, self._out, rng, settings.interval_s)
+        self._relays = Relays(
+            settings,
+            out=self._out,
+            catalog=self._catalog,
+            sight=self._sight,
+            announces=self._announces,
+            rng=rng,
+            now=now,
+        )
+        self._voice = Voice(settings, self._out, self._relays.carry, rng, now)
         probes = Probes(self._out, settings.addresses)
         self._guard = SilenceGuard(
             self._catalog, self._out, rng, probes, self._sight.clock, settings.interval_s
@@ -84,11 +84,21 @@ class Node:
             tables=self._tables,
             rng=rng,
         )
-        self._announces = AnnounceAsker(self._catalog, self._out, rng, settings.interval_s)
         self._asker = SyncAsker(self._catalog, self._out, rng, settings.interval_s)
         self._asker.want(SYNC_PASSES_AT_START, now)
-        self._answerer = SyncAnswerer(self._catalog, self._out)
         self._digests = DigestWatch(self._catalog)
+        self._intake = Intake(
+            settings.node,
+            catalog=self._catalog,
+            sight=self._sight,
+            identity=self._identity,
+            relays=self._relays,
+            voice=self._voice,
+            opinion=self._opinion,
+            announces=self._announces,
+            asker=self._asker,
+            answerer=SyncAnswerer(self._catalog, self._out),
+        )
         self._compare_at = now + settings.interval_s
         self._sweep_at = now + SWEEP_S
         self._hurry = Hurry(self._catalog, self._voice, settings.interval_s)
@@ -128,13 +138,16 @@ class Node:
         return Reach(
             in_sight=not sight.is_blind(now),
             proof_at=sight.proof_at,
-            mute=sight.is_mute(now),
+            mute=sight.is_mute(now, relaying=self._relays.used),
             agents=self._catalog.paths.heard_on(bus),
         )
 
     def last_heard_at(self, node: str) -> float | None:
         entry = self._catalog.entries.get(node)
-        return entry.last_heard_at if entry is not None else None
+        if entry is None:
+            return None
+        self._catalog.shards.settle(entry)
+        return entry.known_at
 
     def record_after(self, change: Change) -> Record:
         """What we would publish after it: for the wire to judge its size."""
@@ -182,6 +195,7 @@ class Node:
             self._sight.blind_at,
             self._hurry.deadline,
             self._announces.deadline,
+            self._relays.deadline,
         )
 
     # ---- the past, once, before anything else
@@ -296,6 +310,7 @@ class Node:
             # Reconnects are spread already; a broker's alarm ends for all at the same moment.
             spread_s = self.settings.interval_s / 2 if was_up else 0.0
             self._voice.speak_up(now + self._rng.uniform(0, spread_s))
+            self._relays.bus_up(bus, self.settings.interval_s, now)
         return self._leave(now)
 
     def bus_removed(self, bus: str, now: float) -> list[Effect]:
@@ -315,15 +330,7 @@ class Node:
         What can't be applied is `Dropped`, and nothing ever raises.
         """
         self._enter(now)
-        reason = None
-        if bus not in self._sight.buses:
-            reason = "unknown-bus"
-        elif envelope.sender == self.settings.node:
-            sent_at = self._identity.own_name(envelope, message, now)
-            if sent_at is not None:
-                self._sight.echoed(bus, min(sent_at, now))
-        else:
-            reason = self._from_another(envelope, message, bus, received_at, now)
+        reason = self._intake.take(envelope, message, bus=bus, received_at=received_at, now=now)
         if reason is not None:
             self._out.drop(reason)
         return self._leave(now)
@@ -359,6 +366,7 @@ class Node:
             self.registry.postpone(late_s)
             self._guard.postpone(late_s)
             self._opinion.postpone(late_s)
+            self._relays.postpone(late_s, now)
         self._now = now
 
     def _leave(self, now: float) -> list[Effect]:
@@ -369,7 +377,7 @@ class Node:
             self._guard.look(now, over)
             self._opinion.look(now)
             self._catalog.end(over, now)
-        self._hurry.look(now, blind=self._was_blind)
+        self._hurry.look(now, idle=self._was_blind or self._relays.used)
         self._announces.advance(now)
         self._asker.advance(now)
         if now >= self._compare_at:
@@ -377,6 +385,7 @@ class Node:
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
             self._catalog.sweep(now)
+        self._relays.advance(now, self._voice)
         self._voice.advance(now, self._catalog.digest, self._sight.can_publish)
         for kind, reason, instance, agent in self._catalog.tellings:
             self._out.emit(now, kind, reason, instance=instance, agent=agent)
@@ -395,6 +404,7 @@ class Node:
             agent_version=self.settings.agent_version,
             mode=strictest_mode(stopping, self.registry.host_mode.mode),
             instances=self.registry.published(),
+            relays=True,
         )
         if self._voice.set_body(body, now) or force:
             self._catalog.put_own(self._voice.record, self.settings.ttl_s, now)
@@ -444,48 +454,5 @@ class Node:
         self._compare_at = now + self.settings.interval_s
         # An agent that was outdone believes another of its own name than the others do.
         rested = now - self._asker.rested_since >= REST_BEATS * self.settings.interval_s
-        if self._digests.differs() and rested and not self._was_blind and not self.conflict:
+        if self._digests.differs(now) and rested and not self._was_blind and not self.conflict:
             self._asker.want(1, now)
-
-    def _from_another(
-        self, envelope: Envelope, message: Message, bus: str, received_at: float, now: float
-    ) -> str | None:
-        match message:
-            case Heartbeat():
-                return self._heartbeat(envelope, message, bus, received_at, now)
-            case Announce():
-                reason = self._catalog.announce(envelope, message.record, now)
-                return self._identity.correct(envelope, reason, now)
-            case Goodbye():
-                return self._catalog.goodbye(envelope, message, now)
-            case Superseded():
-                self._identity.outdone_by(message.incarnation, message.boot_id, now)
-                return None
-            case SyncReply():
-                return self._asker.answered(envelope.sender, message, now)
-            case Opinion():
-                return self._opinion.heard(envelope, message, now)
-            case AnnounceRequest() | SyncRequest():
-                return self._asked(envelope, message, now)
-
-    def _heartbeat(
-        self, envelope: Envelope, beat: Heartbeat, bus: str, received_at: float, now: float
-    ) -> str | None:
-        sent_at = self._catalog.heartbeat(envelope, beat, bus, received_at)
-        if isinstance(sent_at, str):
-            return self._identity.correct(envelope, sent_at, now)
-        expected = self._catalog.paths.expected(bus)
-        self._sight.heard(bus, envelope.sender, sent_at, expected)
-        self._announces.heard(self._catalog.entries[envelope.sender], now)
-        return None
-
-    def _asked(
-        self, envelope: Envelope, message: AnnounceRequest | SyncRequest, now: float
-    ) -> str | None:
-        entry = self._catalog.entries.get(envelope.sender)
-        if entry is not None and not entry.is_new_question(envelope.boot_id, envelope.counter):
-            return "replayed"
-        if isinstance(message, SyncRequest):
-            return self._answerer.asked(envelope.sender, message, now)
-        self._voice.announce_again(now)
-        return None

@@ -120,7 +120,7 @@ class SecondOpinion:
         entry = None if asked is None else self._catalog.suspects.get(asked.node)
         if asked is None or entry is None:
             return
-        if (*entry.speaker, entry.seq) != (asked.incarnation, asked.boot_id, asked.seq):
+        if (*entry.speaker, entry.seq_known) != (asked.incarnation, asked.boot_id, asked.seq):
             return
         up = [i for i, targets in asked.instances.items() if not reached.isdisjoint(targets)]
         down = [i for i in asked.instances if i not in up]
@@ -149,8 +149,8 @@ class SecondOpinion:
         if entry is None or not entry.leased or opinion.node == self._out.node:
             return "unknown-node"
         said = (opinion.incarnation, opinion.boot_id)
-        latest = max((f.seq for f in entry.findings.values()), default=entry.seq)
-        if said != entry.speaker or opinion.seq < max(entry.seq, latest):
+        latest = max((f.seq for f in entry.findings.values()), default=entry.seq_known)
+        if said != entry.speaker or opinion.seq < max(entry.seq_known, latest):
             return "outdated"
         known = entry.findings.get(envelope.sender)
         if known is not None and known.speaker == teller.speaker:
@@ -247,7 +247,7 @@ class SecondOpinion:
         self._free_at = max(self._free_at, now) + max(len(targets) / PROBES_PER_S, self._round_s)
         number = self._probes.send(targets)
         self._awaited[number] = _Round(
-            entry.node, entry.incarnation, entry.boot_id, entry.seq, instances, controls
+            entry.node, entry.incarnation, entry.boot_id, entry.seq_known, instances, controls
         )
 
     def _instances(self, entry: Entry) -> dict[str, tuple[Target, ...]]:

@@ -2,7 +2,7 @@
 
 from beacond.core.effects import Changed, Dropped, Effect, Emit, Publish, Send
 from beacond.core.events import Event, EventLog, Kind
-from beacond.core.messages import AnnounceRequest, Envelope, Message, SyncRequest
+from beacond.core.messages import AnnounceRequest, Envelope, Message, ShardRequest, SyncRequest
 from beacond.core.view import AgentView, InstanceView
 
 
@@ -21,13 +21,15 @@ class Outbox:
         self._counter = 0
         self._effects: list[Effect] = []
 
-    def publish(self, message: Message) -> None:
+    def publish(self, message: Message, *, bus: str = "") -> None:
+        """To all, over all buses or this one alone."""
         if not self.muzzled:
-            self._effects.append(Publish(self._envelope(), message))
+            self._effects.append(Publish(self._envelope(), message, bus))
 
-    def send(self, to: str, message: Message) -> None:
-        if not self.muzzled or isinstance(message, AnnounceRequest | SyncRequest):
-            self._effects.append(Send(self._envelope(to), message))
+    def send(self, to: str, message: Message, *, bus: str = "") -> None:
+        """To one node, over all buses or this one alone."""
+        if not self.muzzled or isinstance(message, AnnounceRequest | SyncRequest | ShardRequest):
+            self._effects.append(Send(self._envelope(to), message, bus))
 
     def emit(
         self,

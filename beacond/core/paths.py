@@ -4,6 +4,9 @@ A lease belongs to the buses over which its node was heard lately. It runs while
 sight; while none is, and others are, it is parked.
 """
 
+from collections.abc import Iterator
+from itertools import chain
+
 from beacond.core.entry import Entry, Path
 from beacond.core.leases import NEVER
 from beacond.core.sight import SightJudge
@@ -16,10 +19,16 @@ class Paths:
     def __init__(self, sight: SightJudge) -> None:
         self._sight = sight
         self._expected: dict[str, set[str]] = {ANY: set()}
+        self.turnover = 0
+        """How often those who live on any bus were others."""
 
     def expected(self, bus: str) -> int:
         """How many living nodes should be heard on that bus."""
         return len(self._expected.get(bus, ())) + len(self._expected[ANY])
+
+    def living_on(self, bus: str) -> Iterator[str]:
+        """The living nodes that are, or may be, heard on that bus."""
+        return chain(self._expected.get(bus, ()), self._expected[ANY])
 
     def heard_on(self, bus: str) -> int:
         """How many living nodes are heard on that bus."""
@@ -30,24 +39,41 @@ class Paths:
         path = entry.paths.get(bus)
         return bool(entry.paths) and (path is None or path.seq < seq)
 
-    def heard(self, entry: Entry, bus: str, seq: int, reading: float, alive: bool) -> None:
-        """A heartbeat sent at that reading of the lease clock came over this bus."""
+    def heard(
+        self, entry: Entry, bus: str, seq: int, *, at: float, reading: float, alive: bool
+    ) -> None:
+        """A heartbeat came over this bus, sent at that moment, that reading of the lease clock."""
+        path = self._path(entry, bus, alive)
+        path.seq = seq
+        path.at, path.reading = max(path.at, at), max(path.reading, reading)
+        if len(entry.paths) > 1:
+            self._prune(entry, reading)
+
+    def told(self, entry: Entry, bus: str, reading: float) -> None:
+        """A relay heard it over this bus: it is alive."""
+        path = self._path(entry, bus, alive=True)
+        path.reading = max(path.reading, reading)
+        if len(entry.paths) > 1:
+            self._prune(entry, reading)
+
+    def _path(self, entry: Entry, bus: str, alive: bool) -> Path:
         path = entry.paths.get(bus)
         if path is None:
-            entry.paths[bus] = Path(seq, reading)
+            path = entry.paths[bus] = Path()
             if alive:
                 self._expected[ANY].discard(entry.node)
                 self._expected.setdefault(bus, set()).add(entry.node)
-        else:
-            path.seq, path.reading = seq, max(path.reading, reading)
-        if len(entry.paths) > 1:
-            self._prune(entry, reading)
+                self.turnover += 1
+        return path
 
     def expect(self, entry: Entry, alive: bool) -> None:
         """It fell silent, or speaks again."""
         for bus in entry.paths or (ANY,):
             nodes = self._expected.setdefault(bus, set())
+            if alive == (entry.node in nodes):
+                continue
             nodes.add(entry.node) if alive else nodes.discard(entry.node)
+            self.turnover += 1
 
     def forget(self, entry: Entry) -> None:
         """Not known any more to be heard anywhere."""
@@ -60,12 +86,17 @@ class Paths:
         alive = entry.node in nodes
         nodes.discard(entry.node)
         del entry.paths[bus]
+        self.turnover += 1
         if not entry.paths:
             self.expect(entry, alive)
 
     @property
     def any_visible(self) -> bool:
         return bool(self._sight.visible)
+
+    def out_of_sight(self) -> list[str]:
+        """Buses that bring us nothing now."""
+        return [bus for bus in self._sight.buses if bus not in self._sight.visible]
 
     def is_out_of_sight(self, entry: Entry) -> bool:
         """None of its buses is in sight, though others are."""

@@ -17,4 +17,6 @@ class Settings:
     ttl_s: float = 15.0
     former: tuple[str, int] | None = None
     """The name this agent ran under before, and its last incarnation, where that was another."""
+    relay_from: int = 100
+    """Agents from which on heartbeats go to relays."""
     event_log_max: int = 10_000

@@ -9,15 +9,21 @@ BLIND_BEATS = 1.5
 """Intervals without proof until we say that we are blind."""
 USUAL_GAP_BEATS = 1.2
 """Intervals that may lie between two proofs when all is well: one, and its jitter."""
+MUTE_RELAYED_BEATS = 3.5
+"""Intervals without a relay that vouches for us until we say that nobody hears us."""
 
 
 class BusSight:
-    """What one bus brings us. Proof is our own broadcast coming back, or half of the nodes expected
-    on that bus."""
+    """What one bus brings us. Proof is our own broadcast coming back, or a relay's in which we are
+    vouched for, or half of the nodes expected on that bus, by themselves or by relays."""
 
     def __init__(self, interval_s: float) -> None:
         self._blind_after_s = BLIND_BEATS * interval_s
-        self._heard = Heard(USUAL_GAP_BEATS * interval_s)
+        self._mute_after_s = MUTE_RELAYED_BEATS * interval_s
+        self._window_s = USUAL_GAP_BEATS * interval_s
+        self._heard = Heard(self._window_s)
+        self._vouched: dict[int, tuple[float, int]] = {}
+        """By shard: when a relay spoke, and for how many."""
         self.up = False
         self.can_publish = False
         self.echoed_at: float | None = None
@@ -30,6 +36,13 @@ class BusSight:
         """Another node's broadcast of about that moment arrived."""
         count = self._heard.note(node, moment)
         return expected > 0 and 2 * count >= expected
+
+    def is_relayed_proof(self, shard: int, count: int, moment: float, expected: int) -> bool:
+        """A relay's broadcast of about that moment arrived, which vouches for so many."""
+        self._vouched[shard] = (moment, count)
+        since = moment - self._window_s
+        total = sum(count for at, count in self._vouched.values() if at >= since)
+        return expected > 0 and 2 * total >= expected
 
     def forgive(self, seconds: float) -> None:
         if self.echoed_at is not None:
@@ -48,12 +61,13 @@ class BusSight:
         # The same sum as the timer's: a difference may round to the other side of the limit.
         return not self.up or self.proof_at is None or now >= self.blind_at
 
-    def is_mute(self, now: float) -> bool:
+    def is_mute(self, now: float, *, relaying: bool) -> bool:
         """It brings us others, but not ourselves."""
         if self.is_blind(now):
             return False
         echoed_at = self.echoed_at
-        late = echoed_at is None or now - echoed_at > self._blind_after_s
+        after_s = self._mute_after_s if relaying else self._blind_after_s
+        late = echoed_at is None or now - echoed_at > after_s
         return late or not self.can_publish
 
 
@@ -66,6 +80,8 @@ class SightJudge:
         self.buses: dict[str, BusSight] = {}
         self.visible: dict[str, float] = {}
         """Buses in sight, as last judged, each with the lease clock's reading when it came."""
+        self.relaying = False
+        """Our own heartbeats go to relays, so what comes back is their word for us."""
 
     def bus(self, name: str) -> BusSight:
         sight = self.buses.get(name)
@@ -90,6 +106,12 @@ class SightJudge:
         if sight.is_proof(node, moment, expected):
             self._prove(sight, moment)
 
+    def relayed(self, bus: str, shard: int, count: int, moment: float, expected: int) -> None:
+        """A relay's broadcast of about that moment arrived over this bus."""
+        sight = self.bus(bus)
+        if sight.is_relayed_proof(shard, count, moment, expected):
+            self._prove(sight, moment)
+
     def forgive(self, seconds: float) -> None:
         self.clock.forgive(seconds)
         for sight in self.buses.values():
@@ -112,11 +134,16 @@ class SightJudge:
     def is_mute(self, now: float) -> bool:
         """We hear others over some bus, and ourselves over none."""
         seen = [sight for sight in self.buses.values() if not sight.is_blind(now)]
-        return bool(seen) and all(sight.is_mute(now) for sight in seen)
+        return bool(seen) and all(sight.is_mute(now, relaying=self.relaying) for sight in seen)
 
     @property
     def up(self) -> bool:
         return any(sight.up for sight in self.buses.values())
+
+    @property
+    def open(self) -> list[str]:
+        """The buses that take what we say."""
+        return [name for name, sight in self.buses.items() if sight.up and sight.can_publish]
 
     @property
     def can_publish(self) -> bool:

@@ -83,6 +83,7 @@ class SilenceGuard:
         if not over and not self._catalog.suspects_changed and now < self.deadline:
             return
         self._catalog.suspects_changed = False
+        self._catalog.settle()
         if not self._held and len(self._catalog.suspects) < HELD_MIN:
             return
         self._held = {n: e for n, e in self._held.items() if e.held and e.leased}

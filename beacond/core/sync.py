@@ -124,12 +124,13 @@ class SyncAsker:
         return None
 
     def _choose(self) -> str | None:
+        self._catalog.settle()
         heard = sorted(
             e.node
             for e in self._catalog.alive.values()
             if e.source is Source.HEARD
             and e.node not in self._asked
-            and (e.last_heard_at or 0.0) >= self._heard_since
+            and (e.known_at or 0.0) >= self._heard_since
         )
         return self._rng.choice(heard) if heard else None
 
@@ -195,7 +196,9 @@ class SyncAnswerer:
                     # Only by who heard the goodbye itself, or it is passed round for ever.
                     continue
                 tombstones.append(Tombstone(node, entry.left_incarnation))
-            elif (told := _vouch(entry, now)) and told.record.key > held.get(node, (0, b"", 0)):
+            elif (told := _vouch(self._catalog, entry, now)) and told.record.key > held.get(
+                node, (0, b"", 0)
+            ):
                 entries.append(told)
                 size += len(told.record.raw or b"") + 64
             full = size >= PAGE_BYTES_MAX or len(entries) >= PAGE_ENTRIES_MAX
@@ -204,14 +207,16 @@ class SyncAnswerer:
         return SyncReply(request.request, tuple(entries), tuple(tombstones), "")
 
 
-def _vouch(entry: Entry, now: float) -> SyncEntry | None:
-    """A node that we ourselves have heard and still believe in, else None."""
-    if not entry.shown or entry.source is not Source.HEARD or entry.last_heard_at is None:
+def _vouch(catalog: Catalog, entry: Entry, now: float) -> SyncEntry | None:
+    """A node that we or a relay have heard since our start and still believe in, else None."""
+    catalog.shards.settle(entry)
+    known_at = entry.known_at
+    if not entry.shown or entry.source is not Source.HEARD or known_at is None:
         return None
     if entry.state is not AgentState.ALIVE or entry.record is None:
         return None
     own = entry.expires_at == NEVER
-    heard_s = 0.0 if own else max(now - entry.last_heard_at, 0.0)
+    heard_s = 0.0 if own else max(now - known_at, 0.0)
     ttl_s = entry.ttl_s or 0.0
     return SyncEntry(entry.record, int(heard_s * 1000), int(ttl_s * 1000))
 
@@ -265,9 +270,16 @@ class DigestWatch:
         self._catalog = catalog
         self._alone = 0
 
-    def differs(self) -> bool:
-        """Whether most others have believed otherwise than we do twice in a row."""
-        agrees = [e.agrees for e in self._catalog.alive.values() if e.agrees is not None]
+    def differs(self, now: float) -> bool:
+        """Whether most others have believed otherwise than we do twice in a row.
+
+        Of those whom we hear: of others, relays vouch for their lives only.
+        """
+        agrees = [
+            e.agrees
+            for e in self._catalog.alive.values()
+            if e.agrees is not None and now - (e.last_heard_at or now) <= e.suspect_s
+        ]
         if 2 * sum(agrees) >= len(agrees):
             self._alone = 0
             return False

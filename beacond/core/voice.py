@@ -1,6 +1,7 @@
 """When this node speaks: heartbeats, announcements, goodbyes. What it says is its record."""
 
 import random
+from collections.abc import Callable
 
 from beacond.core.leases import NEVER
 from beacond.core.messages import Announce, Goodbye, Heartbeat
@@ -21,9 +22,18 @@ GOODBYE_GAP_S = 0.1
 class Voice:
     """Our own published state and the schedule on which others are told of it."""
 
-    def __init__(self, settings: Settings, out: Outbox, rng: random.Random, now: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        out: Outbox,
+        carry: Callable[[Heartbeat, float], None],
+        rng: random.Random,
+        now: float,
+    ) -> None:
         self._settings = settings
         self._out = out
+        self._carry = carry
+        """Sends a heartbeat on its way."""
         self._rng = rng
         self._started_at = now
         self._seq = 0
@@ -138,23 +148,26 @@ class Voice:
         """What is left of the burst, with what time has given back."""
         return min(self._burst + (now - self._announced_at) / ANNOUNCE_GAP_S, float(BURST))
 
+    def next_beat(self, now: float, digest: bytes) -> Heartbeat:
+        """For a message of ours that is a heartbeat too: so is what a relay says."""
+        return self._heartbeat(now, digest, self._settings.interval_s)
+
     def _beat(self, now: float, digest: bytes, can_publish: bool) -> None:
-        interval_s = self._settings.interval_s
-        next_s = interval_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        next_s = self._settings.interval_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
         self._beat_at = now + next_s
-        if not can_publish:
-            return
+        if can_publish:
+            self._carry(self._heartbeat(now, digest, next_s), now)
+
+    def _heartbeat(self, now: float, digest: bytes, next_s: float) -> Heartbeat:
         self._seq += 1
         mode: Mode = self.record.body.mode
-        self._out.publish(
-            Heartbeat(
-                seq=self._seq,
-                version=self._announced_version,
-                digest=digest,
-                series=self._series,
-                stamp_ms=int((now - self._started_at) * 1000),
-                next_ms=round(next_s * 1000),
-                ttl_ms=round(self._settings.ttl_s * 1000),
-                mode=mode,
-            )
+        return Heartbeat(
+            seq=self._seq,
+            version=self._announced_version,
+            digest=digest,
+            series=self._series,
+            stamp_ms=int((now - self._started_at) * 1000),
+            next_ms=round(next_s * 1000),
+            ttl_ms=round(self._settings.ttl_s * 1000),
+            mode=mode,
         )

@@ -12,7 +12,9 @@ from beacond.driver import Driver
 from beacond.http import render
 from beacond.http.reading import Query, read_json
 from beacond.http.replies import Replies
-from beacond.spec.registration import parse_health, parse_mode, parse_registration
+
+# `beacond.spec.registration` is imported by the calls that need it: reads are answered 0.1 s
+# earlier after a start, before pydantic is loaded.
 
 ORIGINS = ("http", "run")
 """Who may register over HTTP: programs and people, and `beacond run`."""
@@ -47,6 +49,8 @@ class InstanceRoutes:
         return self._instance(self._driver.local_instance(request.match_info["id"]))
 
     async def put(self, request: web.Request) -> web.Response:
+        from beacond.spec.registration import parse_registration
+
         origin = _origin(request)
         spec = parse_registration(
             request.match_info["id"],
@@ -65,6 +69,8 @@ class InstanceRoutes:
         return web.Response(status=204)
 
     async def put_health(self, request: web.Request) -> web.Response:
+        from beacond.spec.registration import parse_health
+
         Query(request).finish()
         report = parse_health(await read_json(request))
         instance = self._driver.set_health(
@@ -74,6 +80,8 @@ class InstanceRoutes:
 
     async def put_mode(self, request: web.Request) -> web.Response:
         """Of the instance in the path, or, where there is none, of the whole host."""
+        from beacond.spec.registration import parse_mode
+
         Query(request).finish()
         asked = parse_mode(await read_json(request))
         state = await self._whole(

@@ -34,7 +34,8 @@ from beacond.spec.fields import (
     Text,
     Weight,
 )
-from beacond.spec.problems import Problem, SpecError, validate
+from beacond.spec.problems import Problem, SpecError
+from beacond.spec.validation import validate
 
 OUTPUT_CHARS_MAX = 4096
 """Of a report of health; what is longer is cut, not refused: health matters more than its text."""

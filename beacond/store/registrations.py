@@ -8,11 +8,9 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
 
 from beacond.core.local import FILE_ORIGIN, ModeState, Registration
 from beacond.core.model import Check, Mode
@@ -24,6 +22,7 @@ from beacond.core.names import (
     is_tag,
 )
 from beacond.store.durable import Damaged, StoredFile, StoreError
+from beacond.store.shapes import ShapeError, read
 
 FORMAT = 1
 SIZE_MAX = 64 * 1024 * 1024
@@ -42,10 +41,6 @@ class Registrations:
     file_modes: tuple[tuple[str, ModeState], ...] = ()
     """Modes of instances whose registration a file in `services_dir` holds, by id. When saving:
     only of those not among `instances` (their file has not been read yet)."""
-
-
-_REGISTRATION: TypeAdapter[Registration] = TypeAdapter(Registration)
-_MODE: TypeAdapter[ModeState] = TypeAdapter(ModeState)
 
 
 class RegistrationsFile:
@@ -97,8 +92,16 @@ class RegistrationsFile:
 
 def _encode(registrations: Registrations) -> bytes:
     """Raises ValueError."""
-    text = json.dumps(_content(registrations), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        _content(registrations), indent=2, ensure_ascii=False, allow_nan=False, default=_object
+    )
     return (text + "\n").encode()
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON has it."""
+    assert is_dataclass(value)
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _content(registrations: Registrations) -> dict[str, Any]:
@@ -107,15 +110,15 @@ def _content(registrations: Registrations) -> dict[str, Any]:
         if registration.origin.startswith(FILE_ORIGIN):
             file_modes[registration.spec.id] = registration.mode
         else:
-            instances.append(_REGISTRATION.dump_python(registration, mode="json"))
+            instances.append(registration)
             # An id belongs to one origin: this one is not a file's any more.
             file_modes.pop(registration.spec.id, None)
     return {
         "format": FORMAT,
-        "host_mode": _MODE.dump_python(registrations.host_mode, mode="json"),
+        "host_mode": registrations.host_mode,
         "instances": instances,
         "file_modes": {
-            instance_id: _MODE.dump_python(mode, mode="json")
+            instance_id: mode
             for instance_id, mode in sorted(file_modes.items())
             if mode.mode is not Mode.NORMAL
         },
@@ -141,7 +144,7 @@ class _Reading:
         seen = set()
         for number, entry in enumerate(entries):
             where = f"instances[{number}]"
-            registration = self._read(_REGISTRATION, where, entry)
+            registration = self._read(Registration, where, entry)
             if registration is None:
                 continue
             spec = registration.spec
@@ -164,7 +167,7 @@ class _Reading:
 
     def _mode(self, where: str, entry: object) -> ModeState:
         """The normal mode where the entry is bad."""
-        mode = self._read(_MODE, where, entry)
+        mode = self._read(ModeState, where, entry)
         if mode is None:
             return _NORMAL
         if not _finite(mode.until):
@@ -172,11 +175,11 @@ class _Reading:
             return _NORMAL
         return mode
 
-    def _read(self, adapter: TypeAdapter[T], where: str, entry: object) -> T | None:
+    def _read(self, kind: type[T], where: str, entry: object) -> T | None:
         try:
-            return adapter.validate_json(json.dumps(entry), strict=True)
-        except (ValidationError, RecursionError) as error:
-            self.bad.append(f"{where}: {_first_line(error)}")
+            return read(kind, entry)
+        except ShapeError as error:
+            self.bad.append(f"{where}: {error}")
             return None
 
 
@@ -191,13 +194,6 @@ def _parse(data: bytes) -> dict[str, Any]:
     if content.get("format") != FORMAT:
         raise Damaged(f"format {content.get('format')!r}, not {FORMAT}")
     return content
-
-
-def _first_line(error: ValidationError | RecursionError) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'entry'}: {first['msg']}"
 
 
 def _fault(registration: Registration) -> str | None:

@@ -16,14 +16,13 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import msgpack
-from pydantic import Field, TypeAdapter, ValidationError
 
 from beacond.core.model import Status
 from beacond.core.view import INDEX_MAX
 from beacond.store.durable import Damaged, StoredFile, StoreError
+from beacond.store.shapes import read
 
 MAGIC = b"beacond\0"
 FORMAT = 1
@@ -42,15 +41,12 @@ class Snapshot:
     """Opaque: each as its owner published it."""
     tombstones: tuple[tuple[str, int], ...]
     """(node, incarnation)"""
-    index: Annotated[int, Field(ge=0, le=INDEX_MAX)]
-    """The view's change counter."""
+    index: int
+    """The view's change counter, up to INDEX_MAX."""
     own_checks: Mapping[str, tuple[CheckMemory, ...]]
     """Instance id → what was known of its checks."""
     saved_at: float
     """Unix seconds: for people."""
-
-
-_SNAPSHOT: TypeAdapter[Snapshot] = TypeAdapter(Snapshot)
 
 
 class SnapshotFile:
@@ -104,9 +100,12 @@ def decode(data: bytes) -> Snapshot:
     if _checksum(payload) != checksum:
         raise Damaged("wrong checksum")
     try:
-        return _SNAPSHOT.validate_python(msgpack.unpackb(payload))
-    except (ValidationError, ValueError, msgpack.UnpackException) as error:
+        snapshot = read(Snapshot, msgpack.unpackb(payload))
+    except (ValueError, msgpack.UnpackException) as error:
         raise Damaged("unexpected content") from error
+    if not 0 <= snapshot.index <= INDEX_MAX:
+        raise Damaged("unexpected content")
+    return snapshot
 
 
 def _checksum(payload: bytes | memoryview) -> bytes:

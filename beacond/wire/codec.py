@@ -15,12 +15,14 @@ from beacond.core.messages import (
     Heartbeat,
     Message,
     Opinion,
+    ShardDigest,
+    ShardRequest,
     Superseded,
     SyncReply,
     SyncRequest,
 )
 from beacond.core.model import Record
-from beacond.wire import fields, payloads, sealed
+from beacond.wire import fields, payloads, sealed, shards
 from beacond.wire.errors import DecodeError, EncodeError
 from beacond.wire.fields import Fields, malformed
 from beacond.wire.keyring import Keyring
@@ -140,6 +142,10 @@ class Codec:
                 return payloads.SUPERSEDED, {"inc": incarnation, "boot": boot_id}
             case Opinion():
                 return payloads.OPINION, payloads.opinion_fields(message)
+            case ShardDigest():
+                return payloads.SHARD_DIGEST, shards.digest_fields(message)
+            case ShardRequest(shard):
+                return payloads.SHARD_REQUEST, {"sh": shard}
 
     def _raw_of(self, record: Record) -> bytes:
         raw = record.raw
@@ -178,6 +184,10 @@ class Codec:
                 return payloads.superseded(written)
             case payloads.OPINION:
                 return payloads.opinion(written)
+            case payloads.SHARD_DIGEST:
+                return shards.digest(written)
+            case payloads.SHARD_REQUEST:
+                return shards.request(written)
             case _:
                 raise DecodeError("unknown-kind", f"kind {kind}")
 
@@ -198,9 +208,7 @@ class Codec:
             return None
 
 
-_KINDS = frozenset(
-    {*range(payloads.HEARTBEAT, payloads.SUPERSEDED + 1), payloads.OPINION},
-)
+_KINDS = frozenset(range(payloads.HEARTBEAT, payloads.SHARD_REQUEST + 1))
 
 
 def _envelope(content: list[object]) -> Envelope:

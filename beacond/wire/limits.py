@@ -4,6 +4,7 @@ Sizes are bytes, `_MS` is milliseconds. A receiver refuses what is beyond them, 
 exceeds one is not heard: raising a limit takes a new protocol version.
 """
 
+from beacond.core.messages import SHARDS as SHARDS
 from beacond.core.model import INCARNATION_MAX as INCARNATION_MAX
 from beacond.core.model import INSTANCES_MAX as INSTANCES_MAX
 
@@ -50,5 +51,8 @@ KEY_MIN = 16
 KEY_MAX = 1024
 KEYS_MAX = 16
 KEYS_FILE_MAX = 64 * 1024
+EXCEPTED_MAX = 256
+MEMBERS_MAX = 4_096
+"""Of a shard, named in one message."""
 OPINION_MAX = 64
 """Instances tried in one round."""

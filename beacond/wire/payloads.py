@@ -41,9 +41,8 @@ SYNC_REQUEST = 5
 SYNC_REPLY = 6
 SUPERSEDED = 7
 SHARD_DIGEST = 8
-"""Reserved for relays: nothing sends it yet, and to us it is an unknown kind."""
-
 OPINION = 9
+SHARD_REQUEST = 10
 
 OpenRelayed = Callable[[bytes], Record | None]
 """A record that its owner did not send us itself; None where we can't use it."""
@@ -113,7 +112,7 @@ def superseded(written: Fields) -> Superseded:
 
 
 def sync_request_fields(message: SyncRequest) -> Fields:
-    _fits(len(message.known), KNOWN_MAX, "known nodes")
+    fits(len(message.known), KNOWN_MAX, "known nodes")
     return {
         "req": message.request,
         "after": message.after,
@@ -143,8 +142,8 @@ def _known(item: object) -> Known:
 
 
 def sync_reply_fields(message: SyncReply, raw_of: Callable[[Record], bytes]) -> Fields:
-    _fits(len(message.entries), SYNC_ENTRIES_MAX, "entries")
-    _fits(len(message.tombstones), TOMBSTONES_MAX, "tombstones")
+    fits(len(message.entries), SYNC_ENTRIES_MAX, "entries")
+    fits(len(message.tombstones), TOMBSTONES_MAX, "tombstones")
     return {
         "req": message.request,
         "upto": message.covered,
@@ -181,7 +180,7 @@ def _tombstone(item: object) -> Tombstone:
 
 
 def opinion_fields(message: Opinion) -> Fields:
-    _fits(len(message.reached) + len(message.unreached), OPINION_MAX, "instances")
+    fits(len(message.reached) + len(message.unreached), OPINION_MAX, "instances")
     written: Fields = {
         "node": message.node,
         "inc": message.incarnation,
@@ -217,6 +216,7 @@ def _raw(value: object) -> bytes:
     raise malformed("a record that is not bytes")
 
 
-def _fits(size: int, most: int, what: str) -> None:
+def fits(size: int, most: int, what: str) -> None:
+    """Raises EncodeError where a receiver would refuse so many."""
     if size > most:
         raise EncodeError(f"{size} {what} in one message: at most {most} are possible")

@@ -87,6 +87,7 @@ def _body_fields(body: Body) -> Fields:
             "agent": body.agent_version or None,
             "mode": MODE_CODES[body.mode] or None,
             "insts": [_instance_fields(instance) for instance in body.instances] or None,
+            "relays": int(body.relays) or None,
         }
     )
 
@@ -126,6 +127,7 @@ def _body(written: Fields) -> Body:
         agent_version=fields.text(written.get("agent", ""), _is_agent_version, "agent"),
         mode=mode(written.get("mode", 0)),
         instances=instances,
+        relays=bool(fields.integer(written.get("relays", 0), 0, 1, "relays")),
     )
 
 

@@ -14,7 +14,7 @@ from beacond.wire.keyring import Keyring
 FRAME = ord("B")
 RECORD = ord("R")
 MAJOR = 1
-MINOR = 1
+MINOR = 2
 HEADER_SIZE = 8
 TAG_SIZE = 16
 

@@ -36,6 +36,8 @@ class Parcel:
     shared: bool
     damaged: bool = False
     read: tuple[Envelope, Message] | None = None
+    vouches: tuple[str, ...] = ()
+    """The nodes that its sender, a relay, really heard lately, and says so."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,8 @@ class Session:
     bus: "Bus"
     heard: dict[str, float]
     """See `Host.heard`."""
+    heard_itself: dict[str, float] = field(default_factory=dict)
+    """The same without what relays told."""
     alive: bool = True
     """As the broker sees it; the client is told later."""
     deaf: bool = False

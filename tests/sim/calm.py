@@ -20,6 +20,8 @@ SIGHT_BEATS = 3.0
 """A host that is well on a bus for so many intervals must not think itself blind."""
 LATE_BEATS, LATE_S = 3.0, 1.5
 """A lease ends so late at most: as is promised, and a bit for what is on its way."""
+RELAYED_BEATS = 2.6
+"""More where relays vouch: for a node heard 1.5 intervals ago, once in 1.1 at most."""
 VOUCHED_S = 590.0
 """For at least so long after its agent's death an instance that TCP reaches is kept."""
 VOUCHERS_MIN = 3
@@ -112,7 +114,8 @@ class Calm:
         assert core is not None
         if any(not world.buses[key].reaches(host) for key in host.listening):
             return ""
-        most_s = world.ttl_s + LATE_BEATS * world.interval_s + LATE_S
+        beats = LATE_BEATS + RELAYED_BEATS * (len(world.hosts) >= world.relay_from)
+        most_s = world.ttl_s + beats * world.interval_s + LATE_S
         sure_s = world.now - self._unsure_at.get(host.name, LONG_AGO)
         if sure_s <= most_s:
             return ""

@@ -17,8 +17,9 @@ from beacond.core.effects import (
     Send,
 )
 from beacond.core.events import Event
+from beacond.core.hashing import shard_of
 from beacond.core.local import Change, ModeState, Registration
-from beacond.core.messages import Envelope, Heartbeat, Message, Tombstone
+from beacond.core.messages import Envelope, Heartbeat, Message, ShardDigest, Tombstone
 from beacond.core.model import CheckType, InstanceSpec, Status
 from beacond.core.node import Node
 from beacond.core.settings import Settings
@@ -32,6 +33,8 @@ WALL = 1_800_000_000.0
 """What right wall clocks show when virtual time is 0."""
 FLEET = "sim"
 SNAPSHOT_S = 5.0
+VOUCH_BEATS = 1.3
+"""For so many intervals after it heard a node a relay vouches for it: 1.5 of the shortest ones."""
 LONG_AGO = float("-inf")
 NEVER = float("inf")
 
@@ -79,6 +82,8 @@ class Host:
         self.can_publish: dict[str, bool] = {}
         self.heard: dict[str, dict[str, float]] = {}
         """By bus and node: when the latest heartbeat that it applied was sent."""
+        self.renewal: dict[tuple[int, str], int] = {}
+        """By shard and bus: the latest that an agreeing digest made."""
         self.told_at: list[tuple[float, Event]] = []
         """Its events, with when they happened."""
         self.dropped: Counter[str] = Counter()
@@ -123,6 +128,7 @@ class Host:
             addresses=self.addresses,
             interval_s=world.interval_s,
             ttl_s=world.ttl_s,
+            relay_from=world.relay_from,
         )
         settings = replace(settings, **overrides)
         self.node, disk.incarnation = settings.node, settings.incarnation
@@ -132,6 +138,7 @@ class Host:
         self._waiting.clear()
         self._tick_at = NEVER
         self.heard.clear()
+        self.renewal.clear()
         self.core = Node(settings, random.Random(world.rng.random()), self.now, self.wall)
         world.watch.booted(self)
         effects = self.core.restore(
@@ -292,14 +299,27 @@ class Host:
         self.world.watch.calm.heard(self, envelope.sender, parcel.sent_at)
         now = self.now
         effects = core.receive(envelope, message, bus=session.bus.key, received_at=now, now=now)
-        if type(message) is Heartbeat and not (effects and _is_dropped(effects)):
-            heard = session.heard
-            if heard.get(envelope.sender, LONG_AGO) < parcel.sent_at:
-                heard[envelope.sender] = parcel.sent_at
+        if isinstance(message, Heartbeat | ShardDigest) and not (effects and _is_dropped(effects)):
+            for node in (envelope.sender, *self._renewed_by(parcel, message, session)):
+                if session.heard.get(node, LONG_AGO) < parcel.sent_at:
+                    session.heard[node] = parcel.sent_at
+            session.heard_itself[envelope.sender] = parcel.sent_at
         if effects:
             self.perform(effects)
         else:
             self._arm(core)
+
+    def _renewed_by(self, parcel: Parcel, message: Message, session: Session) -> list[str]:
+        """Whose leases a relay's word must have renewed: it is true of them, and agreed with what
+        is believed here."""
+        assert self.core is not None
+        if not isinstance(message, ShardDigest) or message.members:
+            return []
+        word = self.core._catalog.shards.all[message.shard].words.get(session.bus.key)
+        if word is None or self.renewal.get((message.shard, session.bus.key)) == word.renewal:
+            return []
+        self.renewal[message.shard, session.bus.key] = word.renewal
+        return [node for node in parcel.vouches if node not in word.out]
 
     def hear(self, envelope: Envelope, message: Message, bus: str) -> None:
         """Let it receive this now, as any sender may have put it on the wire."""
@@ -329,8 +349,8 @@ class Host:
     def perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Publish(envelope, message) | Send(envelope, message):
-                    self._transmit(envelope, message)
+                case Publish(envelope, message, bus) | Send(envelope, message, bus):
+                    self._transmit(envelope, message, bus)
                 case Emit(event):
                     self.told_at.append((self.world.clock.now, event))
                     self.world.watch.told(self, event)
@@ -348,7 +368,7 @@ class Host:
         if self.core is not None:
             self._arm(self.core)
 
-    def _transmit(self, envelope: Envelope, message: Message) -> None:
+    def _transmit(self, envelope: Envelope, message: Message, bus: str) -> None:
         self.sent += 1
         self.world.watch.said(self, envelope, message)
         frames = self.codec.encode(envelope, message)
@@ -356,8 +376,17 @@ class Host:
         now = self.world.clock.now
         parcels = [Parcel(frame, self.name, envelope.to, now, shared) for frame in frames]
         for key, session in self.sessions.items():
-            if self.can_publish[key]:
-                session.bus.carry(session, parcels)
+            if bus not in ("", key) or not self.can_publish[key]:
+                continue
+            if isinstance(message, ShardDigest):
+                parcels[-1].vouches = self._heard_of(message.shard, session)
+            session.bus.carry(session, parcels)
+
+    def _heard_of(self, shard: int, session: Session) -> tuple[str, ...]:
+        """Whom a relay's word can be true of."""
+        since = self.world.clock.now - VOUCH_BEATS * self.world.interval_s
+        heard = session.heard_itself.items()
+        return tuple(node for node, at in heard if at >= since and shard_of(node) == shard)
 
     def _arm(self, core: Node) -> None:
         at = core.next_deadline()

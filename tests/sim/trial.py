@@ -30,6 +30,7 @@ class Setup:
     buses: int
     signed: bool
     probing: bool
+    relay_from: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Trial:
             buses=[f"bus{number}" for number in range(setup.buses)],
             signed=setup.signed,
             probing=setup.probing,
+            relay_from=setup.relay_from,
         )
         self.world.watch.replay = again
         self.old_disks: dict[str, Disk] = {}
@@ -408,7 +410,8 @@ def drawn(seed: int) -> tuple[Setup, list[Step]]:
         Step(rng.choice(names), rng.randrange(1000), rng.randrange(1000), rng.choice(WAITS))
         for _ in range(rng.randrange(8, 25))
     ]
-    return replace(setup, probing=rng.random() < 0.5), steps
+    relay_from = random.Random(f"{seed} relays").choice((3, 4, 100, 100))
+    return replace(setup, probing=rng.random() < 0.5, relay_from=relay_from), steps
 
 
 def run_seed(seed: int) -> Trial:

@@ -43,9 +43,11 @@ class World:
         signed: bool = False,
         rules: bool = True,
         probing: bool = True,
+        relay_from: int = 100,
     ) -> None:
         self.seed = seed
         self.interval_s, self.ttl_s = interval_s, ttl_s
+        self.relay_from = relay_from
         self.keyring = Keyring([KEY]) if signed else None
         self.clock = Clock()
         self.rng = random.Random(f"{seed} hosts")

@@ -52,7 +52,6 @@ DOORS |= {
 """Room → the rooms, or modules of rooms, that it may import; always itself, and the version."""
 
 LIBRARIES: dict[str, frozenset[str]] = {
-    "aio_pika": frozenset({"bus"}),
     "aiormq": frozenset({"bus"}),
     "pamqp": frozenset({"bus"}),
     "aiohttp": frozenset({"http", "health"}),
@@ -62,8 +61,8 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "rich": frozenset({"cli"}),
     "msgpack": frozenset({"wire", "store"}),
     "prometheus_client": frozenset({"metrics"}),
-    "pydantic": frozenset({"spec", "store"}),
-    "pydantic_core": frozenset({"spec", "store"}),
+    "pydantic": frozenset({"spec"}),
+    "pydantic_core": frozenset({"spec"}),
     "pythonjsonlogger": frozenset({"logs"}),
     "uvloop": frozenset({"agent", "cli"}),
     "watchfiles": frozenset({"services_dir"}),
@@ -229,7 +228,7 @@ def test_wrong_door_is_found(module: str, source: str) -> None:
         ("beacond.core.node", "import random\ndef f(rng: random.Random) -> None: ..."),
         ("beacond.core.node", "from random import Random\nfrom collections.abc import Mapping"),
         ("beacond.core.node", "from .model import Status\nfrom . import model"),
-        ("beacond.bus.amqp", "import asyncio, time, aio_pika\nfrom beacond import __version__"),
+        ("beacond.bus.amqp", "import asyncio, time, aiormq\nfrom beacond import __version__"),
         ("beacond.driver", "from beacond.core.node import Node\nfrom beacond.bus.base import Bus"),
         ("beacond.dns.server", "from beacond.core.view import View\nimport socket"),
     ],

@@ -1,15 +1,43 @@
-"""Garbage is collected again once the agent serves."""
+"""What a start loads first, and that garbage is collected again once the agent serves."""
 
 import asyncio
 import gc
+import subprocess
+import sys
 
-from beacond.agent import _collect_garbage_after
+import pytest
+
+from beacond.agent import _settle
+from tests.support.agent_process import environment
+
+LATE = ("aiohttp", "aio_pika", "pydantic", "rich", "watchfiles")
+
+
+def test_dns_answers_before_what_it_does_not_need_is_loaded() -> None:
+    loaded = f"import beacond.cli.agent, beacond.agent, sys; print({{*sys.modules}} & {{*{LATE}}})"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    assert done.stdout.strip() == "set()"
+
+
+async def test_what_writes_need_is_loaded_before_the_first_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "beacond.spec.registration", raising=False)
+    await _settle(asyncio.Event(), within_s=0.01)
+    gc.unfreeze()
+    assert "beacond.spec.registration" in sys.modules
 
 
 async def test_agent_that_can_not_listen_collects_all_the_same() -> None:
     gc.disable()
     try:
-        await _collect_garbage_after(asyncio.Event(), within_s=0.01)
+        await _settle(asyncio.Event(), within_s=0.01)
         assert gc.isenabled()
     finally:
         gc.enable()
@@ -20,7 +48,7 @@ async def test_collection_is_off_until_the_agent_listens_and_then_on() -> None:
     listening = asyncio.Event()
     gc.disable()
     try:
-        waiting = asyncio.create_task(_collect_garbage_after(listening))
+        waiting = asyncio.create_task(_settle(listening))
         await asyncio.sleep(0)
         assert not gc.isenabled()
         listening.set()

@@ -19,7 +19,8 @@ class Mouth:
     def __init__(self) -> None:
         settings = Settings("me", 7, b"\x80" * 16, ("10.0.0.1",))
         self.out = Outbox("me", 7, settings.boot_id, EventLog(7, 10))
-        self.voice = Voice(settings, self.out, random.Random(1), NOW)
+        carry = lambda beat, now: self.out.publish(beat)  # noqa: E731
+        self.voice = Voice(settings, self.out, carry, random.Random(1), NOW)
 
     def at(self, now: float, *, can_publish: bool = True) -> list[object]:
         self.voice.advance(now, b"\0" * 8, can_publish)

@@ -112,7 +112,7 @@ def as_json(registration: Registration, **changes: Any) -> Any:
     [
         (None, "instances[0]"),
         ("text", "instances[0]"),
-        ({}, "instances[0]: spec: Field required"),
+        ({}, "instances[0]: spec: is required"),
         (as_json(PLAIN, port="5432"), "spec.port"),
         (as_json(PLAIN, port=0), "bad port"),
         (as_json(PLAIN, port=65536), "bad port"),
