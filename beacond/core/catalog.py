@@ -297,7 +297,7 @@ class Catalog:
         if record.node in self.entries or len(self.entries) >= NODES_MAX:
             return
         entry = self.entries[record.node] = Entry.restored(record, ttl_s, now)
-        self._shown.show(entry)
+        self._shown.show(entry, told=False)
 
     def restore_tombstone(self, node: str, incarnation: int, now: float) -> None:
         if node not in self.entries and len(self.entries) < NODES_MAX:

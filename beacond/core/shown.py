@@ -5,7 +5,7 @@ from dataclasses import replace
 from beacond.core.entry import Entry, Source
 from beacond.core.events import Kind
 from beacond.core.hashing import share_of
-from beacond.core.model import AgentState
+from beacond.core.model import AgentState, Body
 from beacond.core.paths import Paths
 from beacond.core.shards import Shards
 from beacond.core.story import tell
@@ -28,17 +28,20 @@ class Shown:
         self.tellings: list[Telling] = []
         """What happened, for the node to turn into events."""
 
-    def show(self, entry: Entry, gone_because: str = "deregistered") -> None:
+    def show(self, entry: Entry, gone_because: str = "deregistered", *, told: bool = True) -> None:
+        """`told`: as news; not so what was there before our start."""
         state = entry.state or AgentState.ALIVE
         record = entry.record if entry.leased else None
-        instances = () if record is None else instances_of(
+        body = Body() if record is None else record.body
+        instances = instances_of(
             entry.node,
-            replace(record.body, mode=entry.mode),
+            body if body.mode is entry.mode else replace(body, mode=entry.mode),
             freshness=entry.freshness,
             last_resort=entry.last_resort,
             hidden=entry.hidden,
-        )  # fmt: skip
-        for change in self._tables.put(entry.view(state), instances):
+        )
+        changes = self._tables.put(entry.view(state), instances)
+        for change in changes if told else ():
             for kind, reason, instance in tell(change, gone_because):
                 self.tellings.append((kind, reason, instance, None))
         believed = record is not None and entry.source is not Source.SNAPSHOT

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from beacond.core.model import AgentState, Body, Freshness, strictest_mode
+from beacond.core.model import AgentState, Body, Freshness, Mode, strictest_mode
 from beacond.core.view import AgentView, InstanceView, ServiceView, Sight, View
 
 REMOVED_MAX = 10_000
@@ -26,25 +26,29 @@ def instances_of(
 
     `body.mode` is the host's, in force.
     """
+    addresses, zone, host = body.addresses, body.zone, body.mode
+    # By place: half of the time of a restore is making these, and names cost a fifth of that.
     return tuple(
-        InstanceView(
-            id=i.id,
-            service=i.service,
-            node=node,
-            addresses=(i.address,) if i.address else body.addresses,
-            port=i.port,
-            ports=i.ports,
-            tags=i.tags,
-            meta=i.meta,
-            weight=i.weight,
-            zone=body.zone,
-            status=i.status,
-            mode=strictest_mode(i.mode, body.mode),
-            freshness=freshness,
-            last_resort=last_resort,
-        )
-        for i in body.instances
-        if (i.address or body.addresses) and i.id not in hidden
+        [
+            InstanceView(
+                i.id,
+                i.service,
+                node,
+                (i.address,) if i.address else addresses,
+                i.port,
+                i.ports,
+                i.tags,
+                i.meta,
+                i.weight,
+                zone,
+                i.status,
+                i.mode if host is Mode.NORMAL else strictest_mode(i.mode, host),
+                freshness,
+                last_resort,
+            )
+            for i in body.instances
+            if (i.address or addresses) and i.id not in hidden
+        ]
     )
 
 
@@ -160,7 +164,9 @@ class Tables:
                 del self._zones[agent.zone]
 
     def _add(self, instance: InstanceView) -> None:
-        members = self._members.setdefault(instance.service, {})
+        members = self._members.get(instance.service)
+        if members is None:
+            members = self._members[instance.service] = {}
         members[(instance.node, instance.id)] = instance
         self._touched.add(instance.service)
         for address in instance.addresses:
@@ -173,7 +179,9 @@ class Tables:
             self._count_address(address, ("service", instance.service), -1)
 
     def _count_address(self, address: str, owner: tuple[str, str], by: int) -> None:
-        owners = self._addresses.setdefault(address, Counter())
+        owners = self._addresses.get(address)
+        if owners is None:
+            owners = self._addresses[address] = Counter()
         owners[owner] += by
         if not owners[owner]:
             del owners[owner]
