@@ -16,15 +16,24 @@ from typing import Any
 import uvloop
 
 from beacond import __version__
-from tests.bench import churn, dns_lookups, footprint, http_lookups, visibility, waiting
+from tests.bench import (
+    alone,
+    churn,
+    dns_lookups,
+    following,
+    http_lookups,
+    scale,
+    visibility,
+    waiting,
+)
 from tests.bench.looked_up import agent
 from tests.bench.report import Section, ratios, table
 from tests.support.rabbitmq import RabbitMQ, missing_program
 
-PARTS = ("dns", "http", "start", "churn", "visibility", "following")
+PARTS = ("dns", "http", "start", "scale", "churn", "visibility", "following")
 OVER_RABBITMQ = {"churn", "visibility", "following"}
 FILES_OPEN = 8192
-"""A thousand who wait, at both ends."""
+"""A thousand who wait, at both ends; a thousand hosts, with two connections each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +44,12 @@ class Extent:
     lookup_s: int
     changes: int
     starts: int
+    idle_s: float
     writers: int
     cycles: int
-    settle_s: float
-    window_s: float
+    following: following.Extent
+    hosts: tuple[int, ...]
+    """Sizes of the fleets whose operations are measured."""
 
 
 FULL = Extent(
@@ -46,20 +57,26 @@ FULL = Extent(
     lookup_s=3,
     changes=20,
     starts=5,
+    idle_s=10.0,
     writers=5,
     cycles=40,
-    settle_s=12.0,
-    window_s=30.0,
+    following=following.Extent(
+        relayed=1000, flat=200, interval_s=5.0, settle_s=12.0, window_s=60.0, deaths=True
+    ),
+    hosts=scale.HOSTS,
 )
 QUICK = Extent(
     rounds=2,
     lookup_s=1,
     changes=5,
     starts=2,
+    idle_s=3.0,
     writers=4,
     cycles=4,
-    settle_s=4.0,
-    window_s=4.0,
+    following=following.Extent(
+        relayed=200, flat=50, interval_s=2.0, settle_s=1.0, window_s=6.0, deaths=False
+    ),
+    hosts=(100, 1_000),
 )
 
 
@@ -94,7 +111,10 @@ def _measured(parts: set[str], extent: Extent, folder: Path) -> Iterator[Section
             yield waiting.measure_cost(ours, folder / "waiting", *how)
             yield waiting.measure_reach(ours, extent.changes)
     if "start" in parts:
-        yield footprint.measure_starts(folder / "starts", extent.starts)
+        yield alone.measure_starts(folder / "starts", extent.starts)
+        yield alone.measure_idle(folder / "idle", extent.rounds, extent.idle_s)
+    if "scale" in parts:
+        yield from scale.sections(folder / "scale", extent.hosts, extent.rounds)
     if not parts & OVER_RABBITMQ:
         return
     missing = missing_program()
@@ -112,7 +132,7 @@ def _measured(parts: set[str], extent: Extent, folder: Path) -> Iterator[Section
             if "visibility" in parts:
                 yield runner.run(visibility.measure(broker, folder, extent.writers, extent.cycles))
             if "following" in parts:
-                yield footprint.measure_following(broker, folder, extent.settle_s, extent.window_s)
+                yield following.measure(broker, folder, extent.following)
         finally:
             runner.run(broker.close())
 

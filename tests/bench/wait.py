@@ -1,5 +1,6 @@
 """Waiting for a server to answer its first question, closely enough to time it."""
 
+import http.client
 import socket
 import subprocess
 import time
@@ -27,4 +28,21 @@ def until_answered(port: int, packet: bytes, process: Process) -> float:
             except ConnectionRefusedError:
                 pass
             time.sleep(TRY_EVERY_S)
+    raise TimeoutError(f"no answer on port {port}; exit status {process.poll()}")
+
+
+def until_served(port: int, path: str, process: Process) -> float:
+    """Ask over HTTP until 200 comes; `time.perf_counter()` of that moment."""
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        asker = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
+        try:
+            asker.request("GET", path)
+            if asker.getresponse().status == http.client.OK:
+                return time.perf_counter()
+        except ConnectionRefusedError:
+            pass
+        finally:
+            asker.close()
+        time.sleep(TRY_EVERY_S)
     raise TimeoutError(f"no answer on port {port}; exit status {process.poll()}")
