@@ -132,6 +132,8 @@ class Driver:
             conflict=self._core.conflict,
             failing=tuple(sorted(self.failing.items())),
             held=self._core.held,
+            relayed=self._core.relayed,
+            relay_for=self._core.relay_for,
         )
 
     def local_instances(self) -> tuple[LocalInstance, ...]:
@@ -408,9 +410,7 @@ class Driver:
             log.error("message not sent", extra={"kind": kind, "reason": str(error)})
             self._counters.dropped("not-encoded")
             return
-        for bus in self._buses:
-            if effect.bus not in ("", bus.url):
-                continue
+        for bus in [b for b in self._buses if effect.bus in ("", b.url)]:
             for frame in frames:
                 if effect.envelope.to:
                     sent = bus.send(effect.envelope.to, frame)

@@ -68,3 +68,7 @@ class AgentStatus:
     """(part, reason) of what does not work now and is tried again: a port in use, say."""
     held: tuple[str, ...]
     """Nodes kept although silent, because too many fell silent at once."""
+    relayed: bool
+    """Our heartbeats go to relays, who vouch for us."""
+    relay_for: tuple[int, ...]
+    """The shards whose nodes send us their heartbeats."""

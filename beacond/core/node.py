@@ -128,6 +128,16 @@ class Node:
         return self._guard.held
 
     @property
+    def relayed(self) -> bool:
+        """Our heartbeats go to relays, who vouch for us."""
+        return self._relays.used
+
+    @property
+    def relay_for(self) -> tuple[int, ...]:
+        """The shards whose nodes send us their heartbeats."""
+        return self._relays.shards
+
+    @property
     def goodbye_said(self) -> bool:
         """Both times."""
         return self._voice.goodbye_said

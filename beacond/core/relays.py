@@ -45,9 +45,9 @@ class Relays:
         return self._route.relaying
 
     @property
-    def duties(self) -> tuple[tuple[int, str], ...]:
-        """The shards that we are a relay for, each on one bus."""
-        return self._relay.duties
+    def shards(self) -> tuple[int, ...]:
+        """Those that we are a relay for."""
+        return tuple(sorted({shard for shard, _ in self._relay.duties}))
 
     @property
     def deadline(self) -> float:

@@ -207,6 +207,7 @@ def status(of: AgentStatus, *, uptime_s: float, counts: Mapping[str, int]) -> Js
         "conflict": of.conflict,
         "failing": [{"part": part, "reason": reason} for part, reason in of.failing],
         "held": sorted(of.held),
+        "relays": {"used": of.relayed, "shards": list(of.relay_for)},
         "counts": dict(counts),
     }
 
