@@ -6,6 +6,7 @@ from beacond.core.entry import (
     FORGET_S,
     NOTHING,
     SUSPECT_TTL,
+    TTL_MIN_S,
     Entry,
     Source,
     clamped_ttl_s,
@@ -36,10 +37,10 @@ class Catalog:
         self._clock = sight.clock
         self.paths = Paths(sight)
         self.shards = Shards(node, self.paths)
-        self._shown = Shown(node, tables, self.paths, self.shards)
-        self.alive = self._shown.alive
-        self.tellings = self._shown.tellings
-        self._due = DueHeap()
+        self.shown = Shown(node, tables, self.paths, self.shards)
+        self.alive = self.shown.alive
+        self.tellings = self.shown.tellings
+        self.due = DueHeap()
         self.entries: dict[str, Entry] = {}
         self.suspects: dict[str, Entry] = {}
         """Silent nodes that were heard since our start, in the order they fell silent."""
@@ -51,11 +52,6 @@ class Catalog:
     @property
     def digest(self) -> bytes:
         return self.shards.digest.to_bytes(8, "big")
-
-    @property
-    def all_relay(self) -> bool:
-        """Every living node's agent takes the word of relays."""
-        return not self._shown.unrelayed
 
     # ---- one function per fact from outside; each begins with the same guards (`_speaker`)
 
@@ -85,15 +81,19 @@ class Catalog:
             self.place(entry)
             return sent_at
         entry.seq = beat.seq
-        entry.version_said = max(entry.version_said, beat.version)
-        if age >= clamped_ttl_s(beat.ttl_ms):
+        if beat.version > entry.version_said:
+            entry.version_said = beat.version
+        if age >= TTL_MIN_S and age >= clamped_ttl_s(beat.ttl_ms):
             return "too-old"
         entry.take_terms(beat.next_ms, beat.ttl_ms)
         entry.agrees = beat.digest == self.digest
         entry.last_heard_at = sent_at
         self.renew(entry, reading, received_at)
-        self.place(entry)
-        if entry.record is None or (*entry.speaker, beat.version) >= entry.record.key:
+        if entry.parked_reading is not None or not self.paths.is_visible(bus):
+            self.place(entry)
+        if beat.mode is not entry.mode and (
+            entry.record is None or (*entry.speaker, beat.version) >= entry.record.key
+        ):
             self._set_mode(entry, beat.mode)
         return sent_at
 
@@ -121,11 +121,11 @@ class Catalog:
                 entry.parked_reading = self._clock.at(now)
             self._cleared(entry)
             entry.expires_at = self._clock.at(now) + hold_s
-            self._due.push(entry.node, entry.expires_at)
+            self.due.push(entry.node, entry.expires_at)
             if entry.state is AgentState.ALIVE:
                 self._suspect(entry, now, "hold")
             else:
-                self._shown.show(entry)
+                self.shown.show(entry)
         return None
 
     def tombstone(self, node: str, incarnation: int, now: float) -> None:
@@ -171,7 +171,7 @@ class Catalog:
         reading = self._clock.proven
         again: list[Entry] = []
         over: list[Entry] = []
-        while (node := self._due.pop(reading)) is not None:
+        while (node := self.due.pop(reading)) is not None:
             entry = self.entries.get(node)
             if entry is None or not entry.leased or entry.is_kept:
                 continue
@@ -192,10 +192,10 @@ class Catalog:
 
     def overdue_at(self, now: float) -> float:
         """When the next silence counts, once it is proven that we could hear."""
-        while (moment := self._clock.when(self._due.next_due)) <= now:
+        while (moment := self._clock.when(self.due.next_due)) <= now:
             # Either of the two may be rounded to the other side of the limit.
-            reading = max(self._clock.at(now), self._due.next_due)
-            node = self._due.pop(reading)
+            reading = max(self._clock.at(now), self.due.next_due)
+            node = self.due.pop(reading)
             entry = None if node is None else self.entries.get(node)
             if entry is None or not entry.leased or entry.is_kept:
                 continue
@@ -250,7 +250,7 @@ class Catalog:
         """Forget nodes that have been gone for long."""
         for entry in gone_for_long(self.entries.values(), now):
             del self.entries[entry.node]
-            self._due.discard(entry.node)
+            self.due.discard(entry.node)
             self._tables.forget(entry.node)
 
     # ---- holding (see silence.py)
@@ -265,15 +265,15 @@ class Catalog:
         if not doubted:
             entry.expires_at = max(entry.expires_at, self._clock.proven + entry.suspect_s)
             self.newly_suspect.append(entry)
-        self._due.push(entry.node, entry.expires_at)
+        self.due.push(entry.node, entry.expires_at)
 
     def keep_as_last_resort(self, entry: Entry) -> None:
         entry.trust()
         entry.last_resort = True
         entry.expires_at = self._clock.proven + FORGET_S
         self._cleared(entry)
-        self._due.push(entry.node, entry.expires_at)
-        self._shown.show(entry)
+        self.due.push(entry.node, entry.expires_at)
+        self.shown.show(entry)
 
     # ---- our own node, and the past
 
@@ -288,16 +288,16 @@ class Catalog:
         entry.state, entry.leased, entry.last_heard_at = AgentState.ALIVE, True, now
         entry.suspect_at = entry.expires_at = NEVER
         entry.ttl_s = ttl_s
-        self._shown.show(entry)
+        self.shown.show(entry)
         if joined:
-            self._shown.tell_agent(Kind.AGENT_JOINED, "started", entry)
+            self.shown.tell_agent(Kind.AGENT_JOINED, "started", entry)
 
     def restore(self, record: Record, ttl_s: float, now: float) -> None:
         """Show a node from the snapshot: stale, its lease beginning with our first sight."""
         if record.node in self.entries or len(self.entries) >= NODES_MAX:
             return
         entry = self.entries[record.node] = Entry.restored(record, ttl_s, now)
-        self._shown.show(entry, told=False)
+        self.shown.show(entry, told=False)
 
     def restore_tombstone(self, node: str, incarnation: int, now: float) -> None:
         if node not in self.entries and len(self.entries) < NODES_MAX:
@@ -314,14 +314,14 @@ class Catalog:
     def vouch(self, entry: Entry, vouched: bool) -> None:
         """`vouched`: somebody is still there, so its lease does not end; else it does as usual."""
         if entry.vouched and not vouched:
-            self._due.push(entry.node, entry.expires_at)
+            self.due.push(entry.node, entry.expires_at)
         entry.vouched = vouched
 
     def hide(self, entry: Entry, instances: frozenset[str]) -> None:
         """Show all of it but these."""
         if instances != entry.hidden:
             entry.hidden = instances
-            self._shown.show(entry, "agent-expired")
+            self.shown.show(entry, "agent-expired")
 
     def unreachable(self, entry: Entry, now: float) -> None:
         """Nobody is there any more: it ends before its lease does."""
@@ -349,7 +349,7 @@ class Catalog:
         entry.hidden = NOTHING
         entry.speaks_anew(incarnation, boot_id)
         if changes and entry.shown:
-            self._shown.show(entry)
+            self.shown.show(entry)
         else:
             self.shards.put(entry, entry.share)
 
@@ -378,11 +378,11 @@ class Catalog:
             self._unpark(entry)
             self._silent(entry)
         if entry.shown:
-            self._shown.show(entry)
+            self.shown.show(entry)
         return parked
 
     def queue(self, entry: Entry) -> None:
-        self._due.push(entry.node, entry.due)
+        self.due.push(entry.node, entry.due)
 
     # ---- inside
 
@@ -391,6 +391,10 @@ class Catalog:
         entry = self.entry(envelope.sender, now)
         if entry is None:
             return "too-many-nodes"
+        if envelope.boot_id == entry.boot_id and (
+            entry.left_incarnation < envelope.incarnation == entry.incarnation
+        ):
+            return entry
         speaker = (envelope.incarnation, envelope.boot_id)
         if speaker < entry.speaker:
             return "old-incarnation"
@@ -412,9 +416,9 @@ class Catalog:
         if record.version >= entry.version_said:
             entry.mode = record.body.mode
         if entry.leased and entry.state in (AgentState.ALIVE, AgentState.SUSPECT):
-            self._shown.show(entry)
+            self.shown.show(entry)
             if restarted and entry.state is AgentState.ALIVE:
-                self._shown.tell_agent(Kind.AGENT_JOINED, "restarted", entry)
+                self.shown.tell_agent(Kind.AGENT_JOINED, "restarted", entry)
         elif entry.leased:
             self._revive(entry, now, "announced")
         return True
@@ -430,18 +434,18 @@ class Catalog:
         before, entry.state = entry.state, AgentState.ALIVE
         self.queue(entry)
         if before is AgentState.ALIVE:
-            self._shown.show(entry)
+            self.shown.show(entry)
             return
         entry.since_at = now
         kind = Kind.AGENT_RECOVERED if before is AgentState.SUSPECT else Kind.AGENT_JOINED
-        self._shown.tell_agent(kind, reason, entry)
-        self._shown.show(entry)
+        self.shown.tell_agent(kind, reason, entry)
+        self.shown.show(entry)
 
     def _suspect(self, entry: Entry, now: float, reason: str) -> None:
         entry.state, entry.since_at = AgentState.SUSPECT, now
         self._silent(entry)
-        self._shown.tell_agent(Kind.AGENT_SUSPECT, reason, entry)
-        self._shown.show(entry)
+        self.shown.tell_agent(Kind.AGENT_SUSPECT, reason, entry)
+        self.shown.show(entry)
 
     def _silent(self, entry: Entry) -> None:
         heard = entry.source is Source.HEARD and not entry.leaving
@@ -466,12 +470,12 @@ class Catalog:
         if left:
             entry.left_incarnation = max(entry.left_incarnation, entry.incarnation)
         if before is not None and before is not state:
-            self._shown.show(entry, "agent-left" if left else "agent-expired")
+            self.shown.show(entry, "agent-left" if left else "agent-expired")
         entry.hidden = NOTHING
         self.paths.forget(entry)
         if before is not None and before is not state:
             kind = Kind.AGENT_LEFT if left else Kind.AGENT_EXPIRED
-            self._shown.tell_agent(kind, "goodbye" if left else reason, entry)
+            self.shown.tell_agent(kind, "goodbye" if left else reason, entry)
         entry.leaving = False
         if left:
             entry.record = None
@@ -491,4 +495,4 @@ class Catalog:
         if mode is not entry.mode:
             entry.mode = mode
             if entry.shown and entry.state is not None:
-                self._shown.show(entry)
+                self.shown.show(entry)

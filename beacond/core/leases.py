@@ -7,6 +7,7 @@ expire while we are blind, however late we notice that we are.
 """
 
 import heapq
+from collections import OrderedDict
 from dataclasses import dataclass
 
 NEVER = float("inf")
@@ -66,13 +67,15 @@ class Heard:
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._moments: dict[str, float] = {}
+        # Not a dict: where the first was removed again and again, its next first one takes long
+        # to find.
+        self._moments: OrderedDict[str, float] = OrderedDict()
 
     def note(self, node: str, moment: float) -> int:
         """Count a node as heard; the number heard within the window before `moment`."""
-        # Re-inserted at the end, so the dict stays ordered by moment, give or take buffering.
-        self._moments.pop(node, None)
+        # At the end, so that they stay ordered by moment, give or take buffering.
         self._moments[node] = moment
+        self._moments.move_to_end(node)
         oldest = next(iter(self._moments))
         while self._moments[oldest] < moment - self._window_s:
             del self._moments[oldest]

@@ -17,6 +17,7 @@ from beacond.core.events import EventLog, Kind
 from beacond.core.hurry import Hurry
 from beacond.core.identity import INDEX_PER_INCARNATION, Identity
 from beacond.core.intake import Intake
+from beacond.core.leases import NEVER
 from beacond.core.local import Change, ModeState, Registration
 from beacond.core.messages import Envelope, Heartbeat, Message, Tombstone
 from beacond.core.model import Body, Mode, Record, Status, strictest_mode
@@ -44,6 +45,9 @@ SESSION_LOAD = 0.7
 REST_BEATS = 2.0
 """Intervals between two syncs that only a digest asks for."""
 SWEEP_S = 60.0
+QUICK_FROM = 16
+"""Living nodes from which on a heartbeat is taken quickly. In a small fleet each may be the one
+proof that somebody else's silence waits for (see hurry.py), and there are few."""
 
 
 class Node:
@@ -104,6 +108,7 @@ class Node:
         self._hurry = Hurry(self._catalog, self._voice, settings.interval_s)
         self._readiness = Readiness(self._asker, self._catalog, settings.interval_s, now)
         self._deadline = self._armed_at = now
+        self._next_due = NEVER
         self._was_blind = True
         self._stale_since = wall
         self._stopping = False
@@ -203,6 +208,7 @@ class Node:
             self._opinion.deadline,
             self._compare_at,
             self._sight.blind_at,
+            NEVER if self._tables.view.sight.mute else self._sight.mute_at,
             self._hurry.deadline,
             self._announces.deadline,
             self._relays.deadline,
@@ -343,6 +349,9 @@ class Node:
         reason = self._intake.take(envelope, message, bus=bus, received_at=received_at, now=now)
         if reason is not None:
             self._out.drop(reason)
+        if isinstance(message, Heartbeat) and not self._is_anything_due(envelope, bus, now):
+            # Nearly all that is heard ends here: less than half of what a heartbeat would cost.
+            return self._out.take()
         return self._leave(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -379,6 +388,26 @@ class Node:
             self._relays.postpone(late_s, now)
         self._now = now
 
+    def _is_anything_due(self, envelope: Envelope, bus: str, now: float) -> bool:
+        """Whether `_leave` may find something to do after another node's heartbeat: a timer, or
+        what that heartbeat changed. All that time alone can change is in the deadline."""
+        next_due = self._catalog.due.next_due
+        return bool(
+            now >= self._deadline
+            or len(self._catalog.alive) < QUICK_FROM
+            or envelope.sender == self.settings.node
+            or bus not in self._sight.visible
+            or next_due != self._next_due
+            or next_due <= self._sight.clock.proven
+            or self._tables.is_touched
+            or self._catalog.tellings
+            or self._catalog.newly_suspect
+            or self._catalog.suspects_changed
+            or self._asker.looks_for_a_target
+            or self._announces.deadline < self._deadline
+            or (envelope.to != "" and self._relays.deadline < self._deadline)
+        )
+
     def _leave(self, now: float) -> list[Effect]:
         self._advance_registry(now)
         self._judge_sight(now)
@@ -403,6 +432,7 @@ class Node:
         turned = self._show_sight(now)
         self._out.changed(self._tables.flush(), everything=turned)
         self._deadline = self._reckon_deadline()
+        self._next_due = self._catalog.due.next_due
         self._armed_at = max(self._deadline, now)
         return self._out.take()
 

@@ -4,6 +4,7 @@ A lease belongs to the buses over which its node was heard lately. It runs while
 sight; while none is, and others are, it is parked.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import chain
 
@@ -13,6 +14,8 @@ from beacond.core.sight import SightJudge
 
 ANY = ""
 """Stands for the bus of a living node that was told of and not heard yet."""
+TURNED_MAX = 64
+"""Nodes that came or went and are remembered."""
 
 
 class Paths:
@@ -21,6 +24,8 @@ class Paths:
         self._expected: dict[str, set[str]] = {ANY: set()}
         self.turnover = 0
         """How often those who live on any bus were others."""
+        self._turned: deque[str] = deque(maxlen=TURNED_MAX)
+        """Of whom that was, the latest last."""
 
     def expected(self, bus: str) -> int:
         """How many living nodes should be heard on that bus."""
@@ -29,6 +34,21 @@ class Paths:
     def living_on(self, bus: str) -> Iterator[str]:
         """The living nodes that are, or may be, heard on that bus."""
         return chain(self._expected.get(bus, ()), self._expected[ANY])
+
+    def lives_on(self, bus: str, node: str) -> bool:
+        """Whether it is one of those."""
+        return node in self._expected.get(bus, ()) or node in self._expected[ANY]
+
+    def turned_since(self, turnover: int) -> list[str] | None:
+        """Who came or went since then; None: more than are remembered."""
+        number = self.turnover - turnover
+        if number > len(self._turned):
+            return None
+        return [self._turned[-place] for place in range(1, number + 1)]
+
+    def _turn(self, entry: Entry) -> None:
+        self.turnover += 1
+        self._turned.append(entry.node)
 
     def heard_on(self, bus: str) -> int:
         """How many living nodes are heard on that bus."""
@@ -63,7 +83,7 @@ class Paths:
             if alive:
                 self._expected[ANY].discard(entry.node)
                 self._expected.setdefault(bus, set()).add(entry.node)
-                self.turnover += 1
+                self._turn(entry)
         return path
 
     def expect(self, entry: Entry, alive: bool) -> None:
@@ -73,7 +93,7 @@ class Paths:
             if alive == (entry.node in nodes):
                 continue
             nodes.add(entry.node) if alive else nodes.discard(entry.node)
-            self.turnover += 1
+            self._turn(entry)
 
     def forget(self, entry: Entry) -> None:
         """Not known any more to be heard anywhere."""
@@ -86,9 +106,12 @@ class Paths:
         alive = entry.node in nodes
         nodes.discard(entry.node)
         del entry.paths[bus]
-        self.turnover += 1
+        self._turn(entry)
         if not entry.paths:
             self.expect(entry, alive)
+
+    def is_visible(self, bus: str) -> bool:
+        return bus in self._sight.visible
 
     @property
     def any_visible(self) -> bool:

@@ -169,7 +169,8 @@ def _compare(
     for live, entry in word.disowned.items():
         if live in shard.members:
             out[entry.node] = entry
-    word.unknown -= shard.members.keys()
+    # Not `-=`: that would look at all members, however few are unknown.
+    word.unknown = {live for live in word.unknown if live not in shard.members}
     rest = int.from_bytes(said.live, "big") ^ shard.live
     for entry in out.values():
         rest ^= entry.live

@@ -5,6 +5,7 @@ interval, and no lease.
 """
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import nlargest
 
@@ -89,7 +90,7 @@ class Route:
         """Choose the way anew; whether a heartbeat should go at once."""
         enough = self._from * (FLAT_BELOW if self.relaying else 1)
         many = len(self._catalog.alive) + 1 >= enough
-        relaying = many and now >= self._not_before and self._catalog.all_relay
+        relaying = many and now >= self._not_before and self._catalog.shown.all_relay
         if relaying != self.relaying:
             self.relaying = relaying
             # Until now everybody heard us.
@@ -144,13 +145,25 @@ class Route:
         paths = self._catalog.paths
         if way.ranked_of == paths.turnover:
             return
+        turned = paths.turned_since(way.ranked_of)
         way.ranked_of = paths.turnover
         before, entries = way.ranked[:RELAYS], self._catalog.entries
-        living = (entries[node] for node in paths.living_on(bus))
+        living = (entries[node] for node in self._candidates(way, bus, turned))
         way.ranked = [e.node for e in nlargest(RELAYS + MORE_RELAYS, living, key=self._rank)]
         if way.ranked[:RELAYS] != before:
             way.former = before
             way.former_until = now + FORMER_BEATS * self._interval_s
+
+    def _candidates(self, way: _Way, bus: str, turned: list[str] | None) -> Iterable[str]:
+        """Where all that ranked first are still there, only who came can be among them now: in a
+        large fleet somebody comes or goes all the time."""
+        paths = self._catalog.paths
+        if turned is None or len(way.ranked) < RELAYS + MORE_RELAYS:
+            return paths.living_on(bus)
+        if not all(paths.lives_on(bus, node) for node in way.ranked):
+            return paths.living_on(bus)
+        nodes = dict.fromkeys([*way.ranked, *turned])
+        return [node for node in nodes if paths.lives_on(bus, node)]
 
     def _rank(self, entry: Entry) -> int:
         if not entry.rank:

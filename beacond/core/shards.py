@@ -102,13 +102,16 @@ class Shards:
         Returns those for whom something is to be done now: who is suspect, and all of them where
         the bus brings this shard's digests for the first time.
         """
+        if at < word.at:
+            # Overtaken by one that may leave out others.
+            return []
         for node, entry in out.items():
             if node not in word.out:
                 self.settle(entry)
         first = not word.renewal
         shard.renewals += 1
         word.renewal, word.out = shard.renewals, out
-        word.at, word.reading = max(word.at, at), max(word.reading, reading)
+        word.at, word.reading = at, max(word.reading, reading)
         waiting = shard.members if first else shard.silent
         return [e for e in waiting.values() if self._is_renewed(word, e)]
 

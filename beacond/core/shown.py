@@ -28,6 +28,11 @@ class Shown:
         self.tellings: list[Telling] = []
         """What happened, for the node to turn into events."""
 
+    @property
+    def all_relay(self) -> bool:
+        """Every living node's agent takes the word of relays."""
+        return not self.unrelayed
+
     def show(self, entry: Entry, gone_because: str = "deregistered", *, told: bool = True) -> None:
         """`told`: as news; not so what was there before our start."""
         state = entry.state or AgentState.ALIVE

@@ -65,10 +65,13 @@ class BusSight:
         """It brings us others, but not ourselves."""
         if self.is_blind(now):
             return False
-        echoed_at = self.echoed_at
-        after_s = self._mute_after_s if relaying else self._blind_after_s
-        late = echoed_at is None or now - echoed_at > after_s
-        return late or not self.can_publish
+        return now >= self.mute_at(relaying=relaying)
+
+    def mute_at(self, *, relaying: bool) -> float:
+        """When it is mute unless it brings our own words until then."""
+        if self.echoed_at is None or not self.can_publish:
+            return -NEVER
+        return self.echoed_at + (self._mute_after_s if relaying else self._blind_after_s)
 
 
 class SightJudge:
@@ -135,6 +138,12 @@ class SightJudge:
         """We hear others over some bus, and ourselves over none."""
         seen = [sight for sight in self.buses.values() if not sight.is_blind(now)]
         return bool(seen) and all(sight.is_mute(now, relaying=self.relaying) for sight in seen)
+
+    @property
+    def mute_at(self) -> float:
+        """When `is_mute` turns, where it is not so yet and nothing comes until then."""
+        seen = [self.buses[name].mute_at(relaying=self.relaying) for name in self.visible]
+        return max(seen, default=NEVER)
 
     @property
     def up(self) -> bool:

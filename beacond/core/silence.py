@@ -83,9 +83,10 @@ class SilenceGuard:
         if not over and not self._catalog.suspects_changed and now < self.deadline:
             return
         self._catalog.suspects_changed = False
-        self._catalog.settle()
         if not self._held and len(self._catalog.suspects) < HELD_MIN:
             return
+        # Of a large fleet that takes long, and one dead node is no reason.
+        self._catalog.settle()
         self._held = {n: e for n, e in self._held.items() if e.held and e.leased}
         silent = {n: e for n, e in self._catalog.suspects.items() if not e.doubted}
         if self._held and len(silent) < HELD_MIN:

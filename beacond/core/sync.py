@@ -74,6 +74,11 @@ class SyncAsker:
     def deadline(self) -> float:
         return self._walk.asked_at + self._answer_s if self._walk is not None else self._wait_until
 
+    @property
+    def looks_for_a_target(self) -> bool:
+        """Whoever is heard now may be asked."""
+        return self.wanted > 0 and self._walk is None and self._wait_until == NEVER
+
     def want(self, passes: int, now: float, begin_at: float = -NEVER) -> None:
         """Make so many passes, each with another node, as soon as there is one to ask.
 

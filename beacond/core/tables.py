@@ -71,6 +71,11 @@ class Tables:
         self.view.index = self.view.floor = index
         self.view.sight = Sight(index=index)
 
+    @property
+    def is_touched(self) -> bool:
+        """There is something for `flush`."""
+        return self._agents_changed or bool(self._touched)
+
     def put(self, agent: AgentView, instances: Iterable[InstanceView]) -> list[Change]:
         """Show a node as it is now."""
         self._put_agent(agent)

@@ -26,7 +26,7 @@ class KeyringError(Exception):
 class Keyring:
     """Keys by their id, in the order of their file."""
 
-    __slots__ = ("by_id", "signing_id", "signing_key")
+    __slots__ = ("_began", "by_id", "signing_id", "signing_key")
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         """Raises KeyringError for no key, too many, one too short or long, two of one id."""
@@ -40,6 +40,8 @@ class Keyring:
             self.by_id[key_id(key)] = key
         self.signing_key = keys[0]
         self.signing_id = key_id(keys[0])
+        # A copy of what the key alone gives takes a third less than beginning anew each time.
+        self._began = {name: hmac.new(key, digestmod="sha256") for name, key in self.by_id.items()}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Keyring":
@@ -69,6 +71,15 @@ class Keyring:
                 f"{source}: {len(keys)} keys: 1 to {KEYS_MAX} are possible; {_MAKE_ONE}"
             )
         return cls(keys)
+
+    def digest(self, name: bytes, text: bytes) -> bytes | None:
+        """HMAC-SHA256 with the key of that id; None: there is none."""
+        began = self._began.get(name)
+        if began is None:
+            return None
+        mac = began.copy()
+        mac.update(text)
+        return mac.digest()
 
     @property
     def key_ids(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from beacond.core.events import Event, Kind
 from beacond.core.local import Change
 from beacond.core.messages import Envelope, Goodbye
 from beacond.core.model import InstanceSpec
+from beacond.core.node import Node
 from tests.sim.bus import QUEUE_MAX
 from tests.sim.trial import drawn, run_seed
 from tests.sim.watch import Violation
@@ -267,3 +268,29 @@ def test_views_that_differ_are_found_and_the_text_says_how_to_repeat_it() -> Non
     assert "believes otherwise" in text
     assert "again: python -m tests.sim --seed 1" in text
     assert "n1       ** killed" in text
+
+
+def test_nothing_is_left_undone_where_a_heartbeat_is_taken_quickly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`Node.receive` leaves early where nothing can be due. Doing all of it then changes nothing
+    but when our next heartbeat may be hurried."""
+    decide, quick = Node._is_anything_due, []
+
+    def checked(node: Node, envelope: Envelope, bus: str, now: float) -> bool:
+        if decide(node, envelope, bus, now):
+            return True
+        taken, deadline = node._out.take(), node.next_deadline()
+        assert node._leave(now) == []
+        assert node.next_deadline() in (deadline, node._hurry.deadline) or (
+            node.next_deadline() > deadline
+        )
+        node._out._effects += taken
+        quick.append(now)
+        return False
+
+    monkeypatch.setattr(Node, "_is_anything_due", checked)
+    monkeypatch.setattr("beacond.core.node.QUICK_FROM", 0)
+    for seed in range(200, 230):
+        run_seed(seed)
+    assert len(quick) > 1000

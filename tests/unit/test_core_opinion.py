@@ -368,7 +368,7 @@ def test_vouched_node_held_with_many_is_forgotten_like_them() -> None:
     assert entries["p1"].last_resort
     assert entries["silent"].last_resort
     assert not entries["silent"].vouched
-    assert entries["silent"].node in me.node._catalog._due._queued
+    assert entries["silent"].node in me.node._catalog.due._queued
 
 
 def test_one_of_many_instances_speaks_for_its_node_until_it_is_tried_again() -> None:
