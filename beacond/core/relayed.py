@@ -98,6 +98,8 @@ class Relayed:
     def _excepted(self, said: Excepted, at: float, reading: float) -> None:
         """It is suspect no later than if we had heard what the relay did; its lease stays."""
         entry = self._catalog.entries.get(said.node)
+        if said.node == self._out.node:
+            return
         if entry is None or entry.speaker != (said.incarnation, said.boot_id) or not entry.live:
             return
         self._catalog.shards.settle(entry)
