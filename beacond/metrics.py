@@ -182,9 +182,7 @@ class _ViewCollector(Collector):
         yield _gauge("beacond_services", "Services known.", len(view.services))
         yield _gauge("beacond_tasks", "asyncio tasks, this scrape's too.", len(asyncio.all_tasks()))
         yield _gauge("beacond_held_nodes", "Silent nodes kept on purpose.", len(status.held))
-        yield _gauge(
-            "beacond_relayed", "1 while our heartbeats go to relays.", int(status.relayed)
-        )
+        yield _gauge("beacond_relayed", "1 while our heartbeats go to relays.", int(status.relayed))
         yield _gauge(
             "beacond_relay_shards", "Shards that we are a relay for.", len(status.relay_for)
         )
