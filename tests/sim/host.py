@@ -316,7 +316,7 @@ class Host:
         if not isinstance(message, ShardDigest) or message.members:
             return []
         word = self.core._catalog.shards.all[message.shard].words.get(session.bus.key)
-        if word is None or self.renewal.get((message.shard, session.bus.key)) == word.renewal:
+        if word is None or self.renewal.get((message.shard, session.bus.key), 0) == word.renewal:
             return []
         self.renewal[message.shard, session.bus.key] = word.renewal
         return [node for node in parcel.vouches if node not in word.out]

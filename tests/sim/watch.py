@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MESSAGES_A_BEAT, AGENTS_MIN = 4, 3
 """Of each agent (and of two as of three), whatever goes wrong. The first announcement of a change
 does not count, since it was asked for. More is granted to"""
-MESSAGES_RELAYED = 14
+MESSAGES_RELAYED = 18
 """more on each bus where heartbeats go by relays: up to three, to five of them, where none answers;
 """
 MESSAGES_A_START, MESSAGES_A_RETURN = 4, 3
