@@ -373,6 +373,7 @@ class Catalog:
             return False
         if out:
             self.paths.park(entry)
+            self.shards.of(entry).parked = True
             self._cleared(entry)
         else:
             self._unpark(entry)

@@ -106,7 +106,7 @@ class Intake:
         else:
             expected = self._catalog.paths.expected(bus)
             self._sight.heard(bus, envelope.sender, sent_at, expected)
-        if isinstance(said, ShardDigest):
+        if isinstance(said, ShardDigest) and not envelope.to:
             self._relays.told(envelope, said, bus=bus, sent_at=sent_at, received_at=received_at)
         self._announces.heard(entry, now)
         return None

@@ -148,7 +148,7 @@ class Excepted:
     seq: int
     """Of the latest heartbeat of that boot that the relay knows of."""
     silent_ms: int
-    """ms since the relay heard it; 0: it never did."""
+    """ms since the relay heard it; 0: it never did, or long ago."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,8 @@ class Relay:
             return
         ours = self._heard(shard, bus, OURS_BEATS, now)
         others = [e.beat_s for e in ours if e.node != self._out.node]
-        if not others or 2 * len(ours) < len(shard.members):
+        expected = len(shard.members) - len(shard.silent)
+        if not others or 2 * len(ours) < expected:
             return
         vouched = self._heard(shard, bus, VOUCH_BEATS, now)
         if now < duty.outdone_until and duty.outdone_by >= len(vouched):
@@ -219,6 +220,8 @@ def _exceptions(
     """Of whom others may believe that they are there, and we don't say so."""
     named = {entry.node for entry in vouched}
     missing = [e for e in shard.members.values() if e.node not in named]
+    # Of more than can be named, those whose silence is news.
+    missing.sort(key=lambda e: e.last_heard_at or -NEVER, reverse=True)
     gone = [e for e in shard.gone.values() if now - e.since_at <= gone_s]
     return [_excepted(entry, now) for entry in (missing + gone)[:EXCEPTED_MAX]]
 

@@ -21,7 +21,8 @@ ASK_AFTER_BEATS = 0.9
 """Intervals since a digest last agreed: before that, another relay may speak for us all."""
 ASK_SPREAD_BEATS = 0.25
 """Most of all who differ hear the answer to somebody else first."""
-ASK_AGAIN_BEATS = 1.5
+ASK_AGAIN_BEATS, ASK_SELDOM_BEATS = 1.5, 12.0
+"""Until the next question, twice as long after each that brought no answer, and at most."""
 SYNC_BEATS = 1.0
 """For so long after our start a sync is on its way, and more likely to mend it."""
 
@@ -49,7 +50,8 @@ class Relayed:
         self._not_before = now + SYNC_BEATS * interval_s
         self._asks: dict[Where, tuple[float, str]] = {}
         """When to ask, and whom."""
-        self._asked_at: dict[Where, float] = {}
+        self._asked: dict[Where, tuple[float, float]] = {}
+        """When we may ask again, and how long that was after we asked."""
 
     @property
     def deadline(self) -> float:
@@ -70,13 +72,13 @@ class Relayed:
             for each in said.excepted:
                 self._excepted(each, sent_at, reading)
         if said.members:
-            self._asks.pop((shard.number, bus), None)
-            return self._take_names(shard, word, said, bus, reading, received_at)
+            self._settled((shard.number, bus))
+            return self._take_names(shard, word, said, bus, reading, sent_at)
         out, agrees = _compare(shard, word, said, self._catalog.entries)
         if not agrees:
             self._differs(shard, bus, sender, received_at)
             return False
-        self._asks.pop((shard.number, bus), None)
+        self._settled((shard.number, bus))
         for entry in shards.renew(shard, word, at=sent_at, reading=reading, out=out):
             shards.settled(entry)
             self._catalog.renew(entry, reading, received_at, relayed=True)
@@ -89,7 +91,10 @@ class Relayed:
         for where, (at, whom) in list(self._asks.items()):
             if now >= at:
                 del self._asks[where]
-                self._asked_at[where] = now
+                _, rest_s = self._asked.get(where, (0.0, 0.0))
+                rest_s = max(2 * rest_s, ASK_AGAIN_BEATS * self._interval_s)
+                rest_s = min(rest_s, ASK_SELDOM_BEATS * self._interval_s)
+                self._asked[where] = now + rest_s, rest_s
                 number, bus = where
                 self._out.send(whom, ShardRequest(number), bus=bus)
 
@@ -118,12 +123,18 @@ class Relayed:
         lately = now - shard.word(bus).at < ASK_AFTER_BEATS * self._interval_s
         if now < self._not_before or lately:
             return
-        if now - self._asked_at.get(where, -NEVER) >= ASK_AGAIN_BEATS * self._interval_s:
+        again_at, _ = self._asked.get(where, (-NEVER, 0.0))
+        if now >= again_at:
             at = now + self._rng.uniform(0, ASK_SPREAD_BEATS * self._interval_s)
             self._asks.setdefault(where, (at, relay))
 
+    def _settled(self, where: Where) -> None:
+        """There is nothing to ask any more."""
+        self._asks.pop(where, None)
+        self._asked.pop(where, None)
+
     def _take_names(
-        self, shard: Shard, word: Word, said: ShardDigest, bus: str, reading: float, now: float
+        self, shard: Shard, word: Word, said: ShardDigest, bus: str, reading: float, at: float
     ) -> bool:
         """All whom the relay vouches for, one by one; wherein we differ is kept for its next
         digests, so that they can agree."""
@@ -133,30 +144,35 @@ class Relayed:
             if member.node == self._out.node:
                 confirmed = member.boot_id == self._out.boot_id
             else:
-                self._named(member, bus, reading - member.heard_ms / 1000, now)
+                heard_s = member.heard_ms / 1000
+                self._named(member, bus, reading - heard_s, at - heard_s)
         word.unknown = named - shard.members.keys()
         word.disowned = {live: entry for live, entry in shard.members.items() if live not in named}
         return confirmed
 
-    def _named(self, member: Member, bus: str, reading: float, now: float) -> None:
-        """A relay heard this node itself, as of that reading of the lease clock."""
-        entry = self._catalog.entry(member.node, now)
+    def _named(self, member: Member, bus: str, reading: float, at: float) -> None:
+        """A relay heard this node itself at that moment, that reading of the lease clock."""
+        entry = self._catalog.entry(member.node, at)
         if entry is None or member.incarnation <= entry.left_incarnation:
             return
         speaker = (member.incarnation, member.boot_id)
         if speaker < entry.speaker or (speaker == entry.speaker and entry.leaving):
+            return
+        gone = speaker == entry.speaker and entry.state is AgentState.EXPIRED
+        if gone and member.seq <= entry.seq_known:
+            # A relay that just started takes a replay for news.
             return
         if speaker > entry.speaker:
             self._catalog.speaks_anew(entry, *speaker)
         entry.version_said = max(entry.version_said, member.version)
         entry.seq_told = max(entry.seq_told, member.seq)
         entry.take_terms(member.next_ms, member.ttl_ms)
-        entry.relayed_at = max(entry.relayed_at or -NEVER, now - member.heard_ms / 1000)
-        self._catalog.renew(entry, reading, now, relayed=True)
+        entry.relayed_at = max(entry.relayed_at or -NEVER, at)
+        self._catalog.renew(entry, reading, at, relayed=True)
         if entry.node in self._catalog.alive:
             self._catalog.paths.told(entry, bus, reading)
         self._catalog.place(entry)
-        self._announces.heard(entry, now)
+        self._announces.heard(entry, at)
 
 
 def _compare(

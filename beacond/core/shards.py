@@ -50,6 +50,8 @@ class Shard:
     """Those of them that are suspect."""
     gone: dict[str, Entry] = field(default_factory=dict)
     """Those that were, in the order in which they went."""
+    parked: bool = False
+    """A lease of theirs stands still, and may run on with the next renewal."""
     renewals: int = 0
     """How often leases were renewed together."""
     words: dict[str, Word] = field(default_factory=dict)
@@ -100,7 +102,7 @@ class Shards:
         """A digest sent at that moment, that reading of the lease clock, renews all but `out`.
 
         Returns those for whom something is to be done now: who is suspect, and all of them where
-        the bus brings this shard's digests for the first time.
+        the bus brings this shard's digests for the first time, or a lease stands still.
         """
         if at < word.at:
             # Overtaken by one that may leave out others.
@@ -108,7 +110,8 @@ class Shards:
         for node, entry in out.items():
             if node not in word.out:
                 self.settle(entry)
-        first = not word.renewal
+        first = not word.renewal or shard.parked
+        shard.parked = any(entry.parked_reading is not None for entry in out.values())
         shard.renewals += 1
         word.renewal, word.out = shard.renewals, out
         word.at, word.reading = at, max(word.reading, reading)

@@ -72,7 +72,8 @@ class _HealthBody(Strict):
 
 class _ModeBody(Strict):
     mode: Literal["normal", "draining", "maintenance"]
-    for_: Annotated[ModeFor | None, Field(alias="for")] = None
+    for_: Annotated[ModeFor, Field(alias="for")] = ""
+    """Empty: not said."""
     reason: Reason = ""
 
 
@@ -140,7 +141,7 @@ def parse_health(data: object) -> HealthReport:
 def parse_mode(data: object) -> ModeRequest:
     """The body of `PUT /v1/mode` and `PUT /v1/instances/{id}/mode`."""
     body = validate(_ModeBody, data)
-    if body.for_ is not None and body.mode == "normal":
+    if body.for_ and body.mode == "normal":
         raise SpecError([Problem("for", "goes with draining and maintenance; normal has no end")])
-    for_s = parse_duration(body.for_) if body.for_ is not None else None
+    for_s = parse_duration(body.for_) if body.for_ else None
     return ModeRequest(Mode(body.mode), for_s, body.reason)

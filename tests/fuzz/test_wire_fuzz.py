@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beacond.core.messages import Announce, Envelope, Heartbeat, SyncEntry, SyncReply
+from beacond.core.messages import (
+    Announce,
+    Envelope,
+    Excepted,
+    Heartbeat,
+    Member,
+    ShardDigest,
+    ShardRequest,
+    SyncEntry,
+    SyncReply,
+)
 from beacond.core.model import Body, Mode, Published, Record, Status
 from beacond.wire import Codec, DecodeError, Keyring
 from beacond.wire.limits import PARTIAL_BYTES_MAX, PARTIALS_MAX
@@ -38,6 +48,7 @@ RECORD = Record(
             Published("a", "shop", 80, (("m", 9),), "::1", ("x", "y"), (("k", "v"),), 0),
             Published("b", "shop", 81, status=Status.WARNING, mode=Mode.DRAINING),
         ),
+        relays=True,
     ),
 )
 
@@ -51,7 +62,10 @@ def samples(*, signed: bool) -> list[bytes]:
     envelope = Envelope("web-b", 3, BOOT, 12)
     reply = SyncReply(1, (SyncEntry(sender.seal(RECORD), 1, 15_000),), (), "")
     beat = Heartbeat(41, 7, bytes(8), 1, 205_000, 5_000, 15_000, Mode.NORMAL)
-    messages = (beat, Announce(RECORD), reply)
+    excepted = (Excepted("web-c", 3, BOOT, 40, 9_000),)
+    members = (Member("web-d", 3, BOOT, 7, 41, 100, 5_000, 15_000),)
+    digest = ShardDigest(beat, 8, bytes(8), 1, excepted, members)
+    messages = (beat, Announce(RECORD), reply, digest, ShardRequest(8))
     return [sender.encode(envelope, message)[0] for message in messages]
 
 
@@ -93,6 +107,8 @@ def test_any_bytes(data: bytes) -> None:
     assert not survives(codec(signed=True), data)
 
 
+KEYS = ["rec", "req", "known", "recs", "tombs", "upto", "of", "part", "data",
+        "beat", "sh", "live", "n", "exc", "mem"]  # fmt: skip
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -103,9 +119,7 @@ values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=9)
         | st.dictionaries(
-            st.sampled_from(["rec", "req", "known", "recs", "tombs", "upto", "of", "part", "data"])
-            | st.text("abcdefgh", max_size=5)
-            | st.binary(max_size=3),
+            st.sampled_from(KEYS) | st.text("abcdefgh", max_size=5) | st.binary(max_size=3),
             inner,
             max_size=9,
         )
@@ -114,7 +128,7 @@ values = st.recursive(
 )
 
 
-@given(st.integers(0, 9), values)
+@given(st.integers(0, 11), values)
 def test_any_payload_of_any_kind(kind: int, payload: object) -> None:
     content = msgpack.packb(["f", "web-b", 3, BOOT, 12, "", kind, payload])
     survives(codec(signed=False), b"B\x01\x00\x00" + bytes(4) + content)
@@ -151,7 +165,7 @@ def test_parts_changed_here_and_there_stay_within_their_bounds() -> None:
     rng = random.Random(1)
     receiver = codec(signed=False)
     for _ in range(5_000):
-        part = {"kind": rng.randrange(9), "part": rng.randrange(4), "of": rng.randrange(1, 5)}
+        part = {"kind": rng.randrange(11), "part": rng.randrange(4), "of": rng.randrange(1, 5)}
         sender = f"n{rng.randrange(200)}"
         content = ["f", sender, 1, BOOT, rng.randrange(1, 4), "", 0]
         packed = msgpack.packb([*content, part | {"data": rng.randbytes(rng.randrange(4_000))}])

@@ -8,14 +8,19 @@ from hypothesis import strategies as st
 
 from beacond.core import names
 from beacond.core.messages import (
+    SHARDS,
     Announce,
     AnnounceRequest,
     Envelope,
+    Excepted,
     Goodbye,
     Heartbeat,
     Known,
+    Member,
     Message,
     Opinion,
+    ShardDigest,
+    ShardRequest,
     Superseded,
     SyncEntry,
     SyncReply,
@@ -74,6 +79,7 @@ bodies = st.builds(
     instances=st.lists(published, max_size=6, unique_by=lambda each: each.id).map(
         lambda found: tuple(sorted(found, key=lambda each: each.id))
     ),
+    relays=st.booleans(),
 )
 records = st.builds(
     Record, node=labels, incarnation=incarnations, boot_id=boot_ids, version=counts, body=bodies
@@ -92,6 +98,28 @@ heartbeats = st.builds(
 envelopes = st.builds(Envelope, labels, incarnations, boot_ids, counts, st.sampled_from(["", "me"]))
 knowns = st.builds(Known, labels, incarnations, boot_ids, counts_from_0)
 tombstones = st.builds(Tombstone, labels, incarnations)
+shards = st.integers(0, SHARDS - 1)
+excepted = st.builds(Excepted, labels, incarnations, boot_ids, counts_from_0, counts_from_0)
+members = st.builds(
+    Member,
+    node=labels,
+    incarnation=incarnations,
+    boot_id=boot_ids,
+    version=counts_from_0,
+    seq=counts_from_0,
+    heard_ms=counts_from_0,
+    next_ms=st.integers(0, TTL_MAX_MS),
+    ttl_ms=ttls,
+)
+shard_digests = st.builds(
+    ShardDigest,
+    beat=heartbeats,
+    shard=shards,
+    live=st.binary(min_size=8, max_size=8),
+    count=counts_from_0,
+    excepted=st.lists(excepted, max_size=9).map(tuple),
+    members=st.lists(members, max_size=9).map(tuple),
+)
 without_records = st.one_of(
     heartbeats,
     st.builds(AnnounceRequest, counts_from_0),
@@ -108,6 +136,8 @@ without_records = st.one_of(
         st.booleans(),
     ),
     st.builds(SyncRequest, counts_from_0, places, places, st.lists(knowns, max_size=9).map(tuple)),
+    shard_digests,
+    st.builds(ShardRequest, shards),
 )
 
 

@@ -39,6 +39,8 @@ class Peer:
     seq: int = 0
     version: int = 1
     counter: int = 0
+    relays: bool = False
+    """Its agent takes the word of relays."""
 
     def envelope(self, to: str = "") -> Envelope:
         self.counter += 1
@@ -60,7 +62,7 @@ class Peer:
 
     def record(self, *instances: Published, mode: Mode = Mode.NORMAL) -> Record:
         ordered = tuple(sorted(instances, key=lambda i: i.id))
-        body = Body(self.zone, (self.address,), "1.0", mode, ordered)
+        body = Body(self.zone, (self.address,), "1.0", mode, ordered, self.relays)
         return Record(self.name, self.incarnation, self.boot_id, self.version, body)
 
     def announce(self, *instances: Published, mode: Mode = Mode.NORMAL) -> Said:
@@ -134,7 +136,8 @@ class Hand:
             for effect in effects:
                 if isinstance(effect, Publish):
                     for bus in self.echoing:
-                        self._receive(effect.envelope, effect.message, bus, self.now)
+                        if effect.bus in ("", bus):
+                            self._receive(effect.envelope, effect.message, bus, self.now)
         return effects
 
     def run(self, seconds: float, *peers: Peer) -> None:

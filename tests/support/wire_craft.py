@@ -7,6 +7,8 @@ from typing import Any
 import msgpack
 
 FLEET, NODE = "default", "web-a"
+VERSION = b"\x01\x02"
+"""Major and minor."""
 KEYS = {
     "old": b"a key that is going to be dropped",
     "new": b"the key that signs, 32 bytes big",
@@ -24,7 +26,7 @@ HEARTBEAT_FIELDS = {
 }
 
 
-def sealed(magic: bytes, content: bytes, key: str = "", head: bytes = b"\x01\x01") -> bytes:
+def sealed(magic: bytes, content: bytes, key: str = "", head: bytes = VERSION) -> bytes:
     """Header, content and (with a key's name) tag."""
     if not key:
         return magic + head + b"\0" + bytes(4) + content
@@ -40,7 +42,7 @@ def frame(
     *,
     more: Sequence[Any] = (),
     key: str = "",
-    head: bytes = b"\x01\x01",
+    head: bytes = VERSION,
     **changed: Any,
 ) -> bytes:
     values = {

@@ -11,11 +11,15 @@ from beacond.core.messages import (
     Announce,
     AnnounceRequest,
     Envelope,
+    Excepted,
     Goodbye,
     Heartbeat,
     Known,
+    Member,
     Message,
     Opinion,
+    ShardDigest,
+    ShardRequest,
     Superseded,
     SyncEntry,
     SyncReply,
@@ -33,7 +37,9 @@ KINDS: dict[str, type] = {
     "sync_request": SyncRequest,
     "sync_reply": SyncReply,
     "superseded": Superseded,
+    "shard_digest": ShardDigest,
     "opinion": Opinion,
+    "shard_request": ShardRequest,
 }
 
 
@@ -52,6 +58,8 @@ def to_json(value: Any) -> Any:
         case Known() | Tombstone() | Published() | Body():
             return {key: to_json(getattr(value, key)) for key in value.__slots__}
         case Announce() | SyncRequest() | SyncEntry() | SyncReply():
+            return {key: to_json(getattr(value, key)) for key in value.__slots__}
+        case ShardDigest() | ShardRequest() | Excepted() | Member():
             return {key: to_json(getattr(value, key)) for key in value.__slots__}
         case dict():
             return {key: to_json(each) for key, each in value.items()}
@@ -80,6 +88,7 @@ def record_from_json(written: Json, raw: bytes | None = None) -> Record:
             agent_version=body["agent_version"],
             mode=Mode(body["mode"]),
             instances=instances,
+            relays=body["relays"],
         ),
         raw=raw,
     )
@@ -92,15 +101,14 @@ def _published(written: Json) -> Published:
 
 
 def envelope_from_json(written: Json) -> Envelope:
-    return Envelope(**{**written, "boot_id": bytes.fromhex(written["boot_id"])})
+    return Envelope(**_booted(written))
 
 
 def message_from_json(kind: str, written: Json, open_raw: Callable[[bytes], Record]) -> Message:
     """`open_raw` reads the records that a message carries."""
     match kind:
         case "heartbeat":
-            digest, mode = bytes.fromhex(written["digest"]), Mode(written["mode"])
-            return Heartbeat(**{**written, "digest": digest, "mode": mode})
+            return _heartbeat(written)
         case "announce":
             return Announce(open_raw(bytes.fromhex(written["record"])))
         case "announce_request":
@@ -109,14 +117,15 @@ def message_from_json(kind: str, written: Json, open_raw: Callable[[bytes], Reco
             return Goodbye(**written)
         case "opinion":
             lists = {key: tuple(written[key]) for key in ("reached", "unreached")}
-            return Opinion(**{**written, **lists, "boot_id": bytes.fromhex(written["boot_id"])})
+            return Opinion(**{**_booted(written), **lists})
         case "superseded":
-            return Superseded(written["incarnation"], bytes.fromhex(written["boot_id"]))
+            return Superseded(**_booted(written))
+        case "shard_digest":
+            return _shard_digest(written)
+        case "shard_request":
+            return ShardRequest(**written)
         case "sync_request":
-            known = tuple(
-                Known(**{**each, "boot_id": bytes.fromhex(each["boot_id"])})
-                for each in written["known"]
-            )
+            known = tuple(Known(**_booted(each)) for each in written["known"])
             return SyncRequest(**{**written, "known": known})
         case "sync_reply":
             entries = tuple(
@@ -126,3 +135,23 @@ def message_from_json(kind: str, written: Json, open_raw: Callable[[bytes], Reco
             tombstones = tuple(Tombstone(**each) for each in written["tombstones"])
             return SyncReply(**{**written, "entries": entries, "tombstones": tombstones})
     raise ValueError(kind)
+
+
+def _booted(written: Json) -> Json:
+    return {**written, "boot_id": bytes.fromhex(written["boot_id"])}
+
+
+def _heartbeat(written: Json) -> Heartbeat:
+    digest, mode = bytes.fromhex(written["digest"]), Mode(written["mode"])
+    return Heartbeat(**{**written, "digest": digest, "mode": mode})
+
+
+def _shard_digest(written: Json) -> ShardDigest:
+    return ShardDigest(
+        beat=_heartbeat(written["beat"]),
+        shard=written["shard"],
+        live=bytes.fromhex(written["live"]),
+        count=written["count"],
+        excepted=tuple(Excepted(**_booted(each)) for each in written["excepted"]),
+        members=tuple(Member(**_booted(each)) for each in written["members"]),
+    )

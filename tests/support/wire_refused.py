@@ -5,6 +5,7 @@ from typing import Any
 
 import msgpack
 
+from tests.support import wire_shards
 from tests.support.wire_craft import BOOT, FLEET, HEARTBEAT_FIELDS, frame, raw_record, sealed
 
 Case = dict[str, Any]
@@ -45,7 +46,7 @@ def _refused_frames() -> list[Case]:
             keys=ring,
         ),
         _refused(
-            "the minor version changed", "bad-signature", good[:2] + b"\x02" + good[3:], keys=ring
+            "the minor version changed", "bad-signature", good[:2] + b"\x01" + good[3:], keys=ring
         ),
         _refused("the tag cut short", "bad-signature", good[:-1], keys=ring),
         _refused(
@@ -75,7 +76,7 @@ def _refused_frames() -> list[Case]:
             keys=ring,
         ),
         _refused("for another node", "not-for-us", frame(3, {"ver": 1}, to="web-c")),
-        _refused("a kind that is reserved", "unknown-kind", frame(8, {})),
+        _refused("the next kind", "unknown-kind", frame(11, {})),
         _refused("a kind of the future", "unknown-kind", frame(1000, {"x": 1})),
     ]
 
@@ -141,6 +142,7 @@ def _refused_fields() -> list[Case]:
         ("opinion on 65 instances", 9, opinion | {"up": [f"i{n}" for n in range(65)]}),
         ("opinion with a control of 2", 9, opinion | {"ctl": 2}),
         ("opinion with a control of true", 9, opinion | {"ctl": True}),
+        *wire_shards.refused_fields(),
     ]
     missing = [
         (f"heartbeat without {key}", {k: v for k, v in HEARTBEAT_FIELDS.items() if k != key})
@@ -163,7 +165,7 @@ def _refused_parts() -> list[Case]:
         ("an empty part", "malformed", {"data": b""}),
         ("a part as text", "malformed", {"data": "x"}),
         ("parts of a part", "unknown-kind", {"kind": 0}),
-        ("parts of a kind of the future", "unknown-kind", {"kind": 10}),
+        ("parts of a kind of the future", "unknown-kind", {"kind": 11}),
     ]
     first, other = frame(0, part), frame(0, part | {"part": 1, "of": 3})
     rubbish = frame(0, part | {"part": 1, "data": b"\xc1"})
@@ -214,6 +216,9 @@ def _refused_records() -> list[Case]:
         ("zone that is no name", {"zone": "dc.1"}),
         ("agent version of 65 bytes", {"agent": "1" * 65}),
         ("mode of the host as text", {"mode": "normal"}),
+        ("relays 2", {"relays": 2}),
+        ("relays true", {"relays": True}),
+        ("relays nil", {"relays": None}),
     ]
 
     def announce(raw: bytes, key: str = "") -> bytes:

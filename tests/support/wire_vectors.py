@@ -6,12 +6,13 @@ encoder of its own, written from `proto/README.md`.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from beacond.core.entry import share_of
+from beacond.core.hashing import share_of
 from beacond.core.messages import (
     Announce,
     AnnounceRequest,
@@ -21,6 +22,7 @@ from beacond.core.messages import (
     Known,
     Message,
     Opinion,
+    ShardRequest,
     Superseded,
     SyncEntry,
     SyncReply,
@@ -41,6 +43,16 @@ from tests.support.wire_craft import (
 )
 from tests.support.wire_json import kind_of, record_to_json, to_json
 from tests.support.wire_refused import rejected_cases
+from tests.support.wire_shards import (
+    DIGEST_FIELDS,
+    EXCEPTED,
+    MEMBERS,
+    ask_relays,
+    digest,
+    hash_cases,
+    order_cases,
+    relays_say,
+)
 
 VECTORS = Path(__file__).parents[2] / "proto" / "vectors"
 BODY = Body(
@@ -63,6 +75,7 @@ BODY = Body(
             mode=Mode.MAINTENANCE,
         ),
     ),
+    relays=True,
 )
 RECORD = Record("web-b", 1_760_000_000, BOOT, 7, BODY)
 OWN_RECORD = Record("web-b", 3, BOOT, 1, Body(addresses=("127.0.0.1",)))
@@ -135,6 +148,8 @@ def message_cases() -> list[Case]:
             envelope(),
             Opinion("web-c", 9, BOOT, 0, (), ("plain", "shop 2"), False),
         ),
+        *((name, envelope(), message) for name, message in relays_say(HEARTBEAT, SMALLEST)),
+        *((name, envelope(to=NODE), message) for name, message in ask_relays()),
     ]
     return [
         case
@@ -179,6 +194,7 @@ def tolerated_cases() -> list[Case]:
     record = raw_record(newer_body, more=["extra"], key="new")
     opened = codec(["new"]).open(record, verify=True)
     forged = raw_record(key="foreign", node="web-c")
+    flat = raw_record({"addrs": ["127.0.0.1"], "relays": 0}, key="new")
     good = codec(["new"], "web-b").seal(OWN_RECORD)
     entries = [[forged, 1, 15_000], [good.raw, 2, 15_000, "more"], [b"R\x02", 3, 15_000]]
     reply = {"req": 1, "upto": "", "recs": entries, "tombs": [["web-0", 4, 5]]}
@@ -188,6 +204,8 @@ def tolerated_cases() -> list[Case]:
         frame(0, {"kind": 4, "part": i, "of": len(chunks), "data": chunk}, key="new")
         for i, chunk in enumerate(chunks)
     ]
+    relayed = digest(HEARTBEAT, excepted=True, members=True)
+    relayed = replace(relayed, excepted=EXCEPTED[:1], members=MEMBERS[:1])
     cases = [
         ("unknown fields of a payload", [frame(payload=future, key="new")], env, HEARTBEAT, {}),
         ("unknown fields of a frame", [frame(more=["x", 1], key="new")], env, HEARTBEAT, {}),
@@ -224,6 +242,34 @@ def tolerated_cases() -> list[Case]:
             bye,
             {},
         ),
+        (
+            "unknown fields of a shard digest, and of all in it",
+            [frame(8, _newer(DIGEST_FIELDS), key="new")],
+            env,
+            relayed,
+            {},
+        ),
+        (
+            "a shard digest's lists written though they are empty",
+            [frame(8, DIGEST_FIELDS | {"exc": [], "mem": []}, key="new")],
+            env,
+            digest(HEARTBEAT),
+            {},
+        ),
+        (
+            "unknown fields of a shard request",
+            [frame(10, {"sh": 10, "since": 5}, key="new", to=NODE)],
+            directed,
+            ShardRequest(10),
+            {},
+        ),
+        (
+            "a record that says it takes no relay's word",
+            [frame(2, {"rec": flat}, key="new")],
+            env,
+            Announce(codec(["new"]).open(flat, verify=True)),
+            {},
+        ),
     ]
     keys = ["new", "old"]
     heard = [
@@ -233,6 +279,12 @@ def tolerated_cases() -> list[Case]:
     signed = _heard([], [frame(key="foreign")], env, HEARTBEAT)
     name = "a tag where the receiver has no keys"
     return [*heard, {"name": name, **signed, "canonical": False}]
+
+
+def _newer(written: Case) -> Case:
+    """A shard digest as a later version might send it."""
+    lists = {key: [[*each, "more", 1] for each in written[key]] for key in ("exc", "mem")}
+    return {**written, "beat": {**written["beat"], "load": 3}, **lists, "since": {"x": [True]}}
 
 
 def _long_numbers() -> bytes:
@@ -247,6 +299,7 @@ def record_cases() -> list[Case]:
         ("every field, unsigned", [], RECORD),
         ("nothing but addresses", ["new"], OWN_RECORD),
         ("an empty body", ["new"], Record("web-b", 2**33 - 1, bytes(16), 2**53 - 1, Body())),
+        ("nothing but relays", ["new"], Record("web-b", 3, BOOT, 2, Body(relays=True))),
     ]
     return [
         {
@@ -262,7 +315,10 @@ def record_cases() -> list[Case]:
 
 def write(name: str, about: str, cases: list[Case]) -> None:
     keys = {key: secret.hex() for key, secret in KEYS.items()}
-    told = {"about": about, "fleet": FLEET, "node": NODE, "keyring": keys, "cases": cases}
+    _write(name, {"about": about, "fleet": FLEET, "node": NODE, "keyring": keys, "cases": cases})
+
+
+def _write(name: str, told: Case) -> None:
     text = json.dumps(told, indent=1, ensure_ascii=False)
     (VECTORS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
@@ -284,6 +340,8 @@ def main() -> None:
         record_cases(),
     )
     write("rejected", "Decoding the last frame is refused for this reason.", rejected_cases())
+    about = "A boot's shard, its part of live, its rank in each shard; who ranks before whom."
+    _write("hashes", {"about": about, "cases": hash_cases(), "shards": order_cases()})
 
 
 if __name__ == "__main__":

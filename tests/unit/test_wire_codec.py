@@ -8,9 +8,12 @@ import pytest
 from beacond.core.messages import (
     Announce,
     Envelope,
+    Excepted,
     Goodbye,
     Heartbeat,
     Known,
+    Member,
+    ShardDigest,
     SyncEntry,
     SyncReply,
     SyncRequest,
@@ -147,6 +150,27 @@ def test_a_message_beyond_the_limits_is_not_encoded() -> None:
         sender.encode(ENVELOPE, SyncReply(1, (), (Tombstone("a", 1),) * 16_385, ""))
     with pytest.raises(EncodeError, match="can't be encoded"):
         sender.encode(ENVELOPE, Goodbye(2**64, 0))
+
+
+def test_all_of_a_large_shard_can_be_named_and_no_more() -> None:
+    longest = "a" * 62
+    sender = Codec(fleet=longest, node=longest, keyring=Keyring([NEW]))
+    envelope = Envelope(longest, 2**33 - 1, BOOT, 2**53 - 1)
+    beat = Heartbeat(2**53 - 1, 7, bytes(8), 1, 2**53 - 1, 5_000, 15_000, Mode.DRAINING)
+    excepted = Excepted(longest, 2**33 - 1, BOOT, 2**53 - 1, 2**53 - 1)
+    ttl_ms = 10_800_000
+    member = Member(longest, 2**33 - 1, BOOT, 2**53 - 1, 2**53 - 1, 2**53 - 1, ttl_ms, ttl_ms)
+    bare = ShardDigest(beat, 15, bytes(8), 4_096, (excepted,) * 256, ())
+    # What is said again and again needs no parts.
+    [frame] = sender.encode(envelope, bare)
+    assert sender.decode(frame) == (envelope, bare)
+    named = replace(bare, members=(member,) * 4_096)
+    heard = [sender.decode(frame) for frame in sender.encode(envelope, named)]
+    assert heard[-1] == (envelope, named)
+    with pytest.raises(EncodeError, match="excepted nodes"):
+        sender.encode(envelope, replace(bare, excepted=(excepted,) * 257))
+    with pytest.raises(EncodeError, match="members of a shard"):
+        sender.encode(envelope, replace(bare, members=(member,) * 4_097))
 
 
 def test_only_our_own_record_may_be_sealed_on_its_way() -> None:

@@ -12,10 +12,16 @@ from typing import Any
 
 import pytest
 
-from beacond.core.entry import share_of
+from beacond.core import relay, relayed, route
+from beacond.core.entry import RELAYS_SILENT_TTL
+from beacond.core.hashing import live_share_of, rank_in, shard_of, share_of
 from beacond.core.messages import Announce, Envelope, Message
 from beacond.core.model import Record
+from beacond.core.settings import Settings
+from beacond.core.voice import JITTER
 from beacond.wire import Codec, DecodeError, Keyring
+from beacond.wire.limits import EXCEPTED_MAX, MEMBERS_MAX, SHARDS
+from beacond.wire.sealed import MAJOR, MINOR
 from tests.support.wire_json import (
     Json,
     envelope_from_json,
@@ -33,7 +39,7 @@ def _load(name: str) -> Json:
     return loaded
 
 
-FILES = {name: _load(name) for name in ("messages", "tolerated", "records", "rejected")}
+FILES = {name: _load(name) for name in ("messages", "tolerated", "records", "rejected", "hashes")}
 
 
 def _cases(*names: str) -> list[Any]:
@@ -108,6 +114,40 @@ def test_a_record_adds_the_stated_share_to_the_digest(case: Json) -> None:
     assert share_of(record_from_json(said)) == int(case["share"], 16)
 
 
+@pytest.mark.parametrize("case", _cases("hashes"))
+def test_a_boot_has_the_stated_shard_part_of_live_and_ranks(case: Json) -> None:
+    node, incarnation = case["node"], case["incarnation"]
+    boot_id, name = bytes.fromhex(case["boot_id"]), node.encode()
+    assert shard_of(node) == case["shard"] == _hash(name) >> 60
+    live = _hash(name + b"\0" + incarnation.to_bytes(8, "big") + boot_id)
+    assert live_share_of(node, incarnation, boot_id) == int(case["live"], 16) == live
+    ranks = [_hash(bytes([shard]) + name) for shard in range(16)]
+    assert [rank_in(shard, node) for shard in range(16)] == ranks
+    assert [f"{rank:016x}" for rank in ranks] == case["ranks"]
+
+
+@pytest.mark.parametrize("said", FILES["hashes"]["shards"], ids=lambda said: str(said["shard"]))
+def test_nodes_rank_in_each_shard_in_the_stated_order(said: Json) -> None:
+    ranks = {case["node"]: case["ranks"][said["shard"]] for case in FILES["hashes"]["cases"]}
+    # Hex of one length sorts as the numbers do.
+    assert said["order"] == sorted(ranks, key=lambda node: str(ranks[node]), reverse=True)
+
+
+def test_the_stated_digests_of_a_shard_are_those_of_their_members() -> None:
+    checked = 0
+    for case in FILES["messages"]["cases"]:
+        said = case["message"]
+        if case["kind"] == "shard_digest" and said["members"]:
+            checked += 1
+            live = 0
+            for each in said["members"]:
+                name, boot_id = each["node"].encode(), bytes.fromhex(each["boot_id"])
+                assert _hash(name) >> 60 == said["shard"]
+                live ^= _hash(name + b"\0" + each["incarnation"].to_bytes(8, "big") + boot_id)
+            assert (f"{live:016x}", len(said["members"])) == (said["live"], said["count"])
+    assert checked
+
+
 @pytest.mark.parametrize("keys", [["new", "old"], []])
 def test_an_announce_not_yet_sealed_is_sealed_on_its_way(keys: list[str]) -> None:
     [case] = [
@@ -145,6 +185,55 @@ def test_every_reason_has_a_vector() -> None:
     }
 
 
+def test_the_text_gives_the_numbers_of_relays_and_limits_as_they_are() -> None:
+    text = (VECTORS.parent / "README.md").read_text(encoding="utf-8")
+    missing = [row for row in (*_relay_rows(), *_limit_rows()) if row not in text]
+    assert not missing, "\n".join(missing)
+
+
+def _relay_rows() -> tuple[str, ...]:
+    least, most = 1 - JITTER, 1
+    listens = f"{relay.LISTEN_BEATS} beats; {relay.LISTEN_SHORT_BEATS} where no relay spoke for"
+    asks = f"{relayed.ASK_AFTER_BEATS} intervals after the last that agreed, + up to"
+    again = (
+        f"{relayed.ASK_SPREAD_BEATS}; again after {relayed.ASK_AGAIN_BEATS},"
+        f" then twice as long each time up to {relayed.ASK_SELDOM_BEATS}"
+    )
+    assert (relayed.SYNC_BEATS, relay.NAMES_MAX) == (1, MEMBERS_MAX)
+    assert Settings("a", 1, bytes(16), ()).relay_from == 100
+    return (
+        f"not any more | 100 (configurable); {route.FLAT_BELOW} of that |",
+        f"| broadcast after a start | {route.FLAT_BEATS} intervals |",
+        f"first, not confirmed | {route.RELAYS}, {route.RELAYS + route.MORE_RELAYS} |",
+        f"to more; to all | {route.MORE_BEATS}, {route.ALL_BEATS} intervals after the last",
+        f"confirmation, + up to {route.SPREAD_BEATS} |",
+        f"before are sent to as well | {route.FORMER_BEATS} intervals |",
+        f"of a broadcast) | {route.UNSPOKEN_BEATS:g} intervals without a relay |",
+        f"a heartbeat sent to it alone | {relay.USED_BEATS} beats |",
+        f"| it listens first | {listens} {relay.SILENT_BEATS} intervals |",
+        f"| it vouches for a node | {relay.VOUCH_BEATS} beats after a heartbeat |",
+        f"half of its members | within {relay.OURS_BEATS:g} beats of theirs |",
+        f"last word did not come back | {relay.OURS_BEATS:g} periods |",
+        f"| it speaks | every {least} to {most} period |",
+        f"a better one is there | {relay.SILENT_BEATS} periods after that one |",
+        f"| exceptions in a digest | {relay.EXCEPTED_MAX} |",
+        f"| gone nodes named as exceptions | {relay.GONE_BEATS:g} intervals |",
+        f"| silence told | up to {relay.OURS_BEATS:g} beats |",
+        f"once in max(1, vouched for ÷ {relay.NAMES_PER_BEAT}) periods |",
+        f"| names are asked for | {asks} {again}; not in the first interval |",
+        f"| suspect without a word of relays | {RELAYS_SILENT_TTL} ttl |",
+    )
+
+
+def _limit_rows() -> tuple[str, ...]:
+    return (
+        f"| shards | {SHARDS} |",
+        f"| exceptions, members of a shard digest | {EXCEPTED_MAX}, {MEMBERS_MAX:,} |",
+        f"| 2 | 1 | minor version: {MINOR} |",
+        f"Protocol version {MAJOR}.{MINOR}.",
+    )
+
+
 def test_names_of_vectors_are_unique() -> None:
     for file in FILES.values():
         names = [case["name"] for case in file["cases"]]
@@ -156,27 +245,53 @@ def test_names_of_vectors_are_unique() -> None:
 
 def _sealed(magic: bytes, content: bytes, secrets: list[bytes]) -> bytes:
     if not secrets:
-        return magic + b"\x01\x01\x00" + b"\x00\x00\x00\x00" + content
+        return magic + b"\x01\x02\x00" + b"\x00\x00\x00\x00" + content
     key_id = hmac.new(secrets[0], b"beacond key id", hashlib.sha256).digest()[:4]
-    signed = magic + b"\x01\x01\x01" + key_id + content
+    signed = magic + b"\x01\x02\x01" + key_id + content
     return signed + hmac.new(secrets[0], signed, hashlib.sha256).digest()[:16]
 
 
+def _hash(text: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") or 1
+
+
+def _heartbeat(said: Json) -> dict[str, Any]:
+    beat = {
+        "seq": said["seq"],
+        "ver": said["version"],
+        "dig": bytes.fromhex(said["digest"]),
+        "ser": said["series"],
+        "at": said["stamp_ms"],
+        "next": said["next_ms"],
+        "ttl": said["ttl_ms"],
+    }
+    mode = ["normal", "draining", "maintenance"].index(said["mode"])
+    return beat | ({"mode": mode} if mode else {})
+
+
+def _shard_digest(said: Json) -> dict[str, Any]:
+    fields = {
+        "beat": _heartbeat(said["beat"]),
+        "sh": said["shard"],
+        "live": bytes.fromhex(said["live"]),
+        "n": said["count"],
+    }
+    excepted = [
+        [e["node"], e["incarnation"], bytes.fromhex(e["boot_id"]), e["seq"], e["silent_ms"]]
+        for e in said["excepted"]
+    ]
+    terms = ("version", "seq", "heard_ms", "next_ms", "ttl_ms")
+    members = [
+        [m["node"], m["incarnation"], bytes.fromhex(m["boot_id"]), *(m[key] for key in terms)]
+        for m in said["members"]
+    ]
+    return fields | ({"exc": excepted} if excepted else {}) | ({"mem": members} if members else {})
+
+
 def _payload(kind: str, said: Json) -> tuple[int, dict[str, Any]]:
-    modes = ["normal", "draining", "maintenance"]
     match kind:
         case "heartbeat":
-            beat = {
-                "seq": said["seq"],
-                "ver": said["version"],
-                "dig": bytes.fromhex(said["digest"]),
-                "ser": said["series"],
-                "at": said["stamp_ms"],
-                "next": said["next_ms"],
-                "ttl": said["ttl_ms"],
-            }
-            mode = modes.index(said["mode"])
-            return 1, beat | ({"mode": mode} if mode else {})
+            return 1, _heartbeat(said)
         case "announce":
             return 2, {"rec": bytes.fromhex(said["record"])}
         case "announce_request":
@@ -204,6 +319,10 @@ def _payload(kind: str, said: Json) -> tuple[int, dict[str, Any]]:
             which = {"boot": bytes.fromhex(said["boot_id"]), "seq": said["seq"]}
             found = {"up": said["reached"], "down": said["unreached"]}
             return 9, who | which | found | ({"ctl": 1} if said["control"] else {})
+        case "shard_digest":
+            return 8, _shard_digest(said)
+        case "shard_request":
+            return 10, {"sh": said["shard"]}
     raise AssertionError(kind)
 
 
@@ -231,6 +350,7 @@ def _record_content(record: Json) -> bytes:
         "agent": body["agent_version"] or None,
         "mode": modes.index(body["mode"]) or None,
         "insts": instances or None,
+        "relays": 1 if body["relays"] else None,
     }
     kept = {key: value for key, value in written.items() if value is not None}
     boot_id = bytes.fromhex(record["boot_id"])
