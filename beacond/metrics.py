@@ -7,7 +7,8 @@ computed at scrape. Labels are bounded: there is none per service, node or calle
 import asyncio
 import platform
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import (
@@ -61,7 +62,8 @@ class Metrics:
         Info("beacond_build", "What runs here.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._dns_queries: Tally[tuple[str, str]] = Tally()
+        # `collections.Counter` takes almost twice as long for a count.
+        self._dns_queries: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.registry.register(_DnsCollector(self._dns_queries))
         self._http_seconds = Histogram(
             "beacond_http_request_duration_seconds",
@@ -146,7 +148,7 @@ class Metrics:
 class _DnsCollector(Collector):
     """A plain count, a tenth of what a metric's own takes: it is on the path of every packet."""
 
-    def __init__(self, queries: "Tally[tuple[str, str]]") -> None:
+    def __init__(self, queries: Mapping[tuple[str, str], int]) -> None:
         self._queries = queries
 
     def collect(self) -> Iterator[Metric]:

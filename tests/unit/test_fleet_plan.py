@@ -145,7 +145,7 @@ def test_a_host_is_suspect_and_gone_when_the_core_says_so(interval_s):
         mode=Mode.NORMAL,
     )
     silent = Entry(node="a", since_at=0.0)
-    silent.take_terms(beat)
+    silent.take_terms(beat.next_ms, beat.ttl_ms)
     assert found.suspect_s == pytest.approx(silent.suspect_s)
     assert found.unseen_s == pytest.approx(silent.ttl_s + interval_s)
     assert found.suspect_s < found.gone_s == pytest.approx(found.suspect_s, abs=1.5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beacond.bus.amqp_session import _MESSAGE, _PING, PING_NUMBER_BYTES
+from beacond.bus.amqp_session import _MESSAGE, _PING, PING, PING_NUMBER_BYTES
 from beacond.bus.amqp_topology import BROADCAST_KEY, node_key
 from beacond.cli import unit_costs as unit
 from beacond.wire import Codec
@@ -31,7 +31,10 @@ def test_what_amqp_adds_is_what_is_reckoned_with():
     beat, ping, key = messages.heartbeat(), messages.PING, node_key(messages.NODE)
     assert around(beat, sessions.publication(beat, BROADCAST_KEY)) == unit.PUBLISHED.value
     assert around(beat, sessions.delivery(beat, BROADCAST_KEY)) == unit.DELIVERED.value
-    ours = around(ping, sessions.publication(ping, key)), around(ping, sessions.delivery(ping, key))
+    ours = tuple(
+        around(ping, framed(ping, key, kind=PING))
+        for framed in (sessions.publication, sessions.delivery)
+    )
     extra = unit.PING_EXTRA.value
     assert ours == (unit.PUBLISHED.value + extra, unit.DELIVERED.value + extra)
 
@@ -44,4 +47,4 @@ def test_the_measured_messages_are_such_as_agents_send():
         assert heard is not None
         assert heard[0].sender == messages.NODE
     assert _MESSAGE.marshal() in sessions.publication(b"", BROADCAST_KEY)
-    assert _PING.marshal() in sessions.publication(b"", node_key(messages.NODE))
+    assert _PING.marshal() in sessions.publication(b"", node_key(messages.NODE), kind=PING)
