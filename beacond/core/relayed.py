@@ -73,7 +73,9 @@ class Relayed:
                 self._excepted(each, sent_at, reading)
         if said.members:
             self._settled((shard.number, bus))
-            return self._take_names(shard, word, said, bus, reading, sent_at)
+            # Since it was sent each was heard so much longer ago.
+            lain_s = received_at - sent_at
+            return self._take_names(shard, word, said, bus, lain_s, received_at)
         out, agrees = _compare(shard, word, said, self._catalog.entries)
         if not agrees:
             self._differs(shard, bus, sender, received_at)
@@ -134,7 +136,7 @@ class Relayed:
         self._asked.pop(where, None)
 
     def _take_names(
-        self, shard: Shard, word: Word, said: ShardDigest, bus: str, reading: float, at: float
+        self, shard: Shard, word: Word, said: ShardDigest, bus: str, lain_s: float, now: float
     ) -> bool:
         """All whom the relay vouches for, one by one; wherein we differ is kept for its next
         digests, so that they can agree."""
@@ -144,15 +146,15 @@ class Relayed:
             if member.node == self._out.node:
                 confirmed = member.boot_id == self._out.boot_id
             else:
-                heard_s = member.heard_ms / 1000
-                self._named(member, bus, reading - heard_s, at - heard_s)
+                self._named(member, bus, lain_s + member.heard_ms / 1000, now)
         word.unknown = named - shard.members.keys()
         word.disowned = {live: entry for live, entry in shard.members.items() if live not in named}
         return confirmed
 
-    def _named(self, member: Member, bus: str, reading: float, at: float) -> None:
-        """A relay heard this node itself at that moment, that reading of the lease clock."""
-        entry = self._catalog.entry(member.node, at)
+    def _named(self, member: Member, bus: str, heard_s: float, now: float) -> None:
+        """A relay heard this node itself, so many seconds ago."""
+        reading = self._clock.at(now) - heard_s
+        entry = self._catalog.entry(member.node, now)
         if entry is None or member.incarnation <= entry.left_incarnation:
             return
         speaker = (member.incarnation, member.boot_id)
@@ -167,12 +169,12 @@ class Relayed:
         entry.version_said = max(entry.version_said, member.version)
         entry.seq_told = max(entry.seq_told, member.seq)
         entry.take_terms(member.next_ms, member.ttl_ms)
-        entry.relayed_at = max(entry.relayed_at or -NEVER, at)
-        self._catalog.renew(entry, reading, at, relayed=True)
+        entry.relayed_at = max(entry.relayed_at or -NEVER, now - heard_s)
+        self._catalog.renew(entry, reading, now, relayed=True)
         if entry.node in self._catalog.alive:
             self._catalog.paths.told(entry, bus, reading)
         self._catalog.place(entry)
-        self._announces.heard(entry, at)
+        self._announces.heard(entry, now)
 
 
 def _compare(

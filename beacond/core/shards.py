@@ -111,7 +111,8 @@ class Shards:
             if node not in word.out:
                 self.settle(entry)
         first = not word.renewal or shard.parked
-        shard.parked = any(entry.parked_reading is not None for entry in out.values())
+        if shard.parked:
+            shard.parked = any(e.parked_reading is not None for e in shard.members.values())
         shard.renewals += 1
         word.renewal, word.out = shard.renewals, out
         word.at, word.reading = at, max(word.reading, reading)

@@ -141,6 +141,16 @@ def test_names_renew_one_by_one_from_when_the_relay_heard_each() -> None:
     assert me.entry(A).relayed_at == pytest.approx(me.now - 1.0)
 
 
+def test_names_that_waited_tell_of_when_the_relay_heard_each_all_the_same() -> None:
+    me = Told()
+    me.run(2.0)
+    said_at, said = me.now, me.name(me.r, me.ours())
+    me.run(3.0)
+    me.hear(said)
+    assert me.lease_s(A) == pytest.approx(TTL_S - 3.0, abs=0.02)
+    assert me.node.last_heard_at(A) == pytest.approx(said_at, abs=0.02)
+
+
 def test_named_suspect_is_back() -> None:
     me = Told()
     me.relayed(2, A)
@@ -180,6 +190,20 @@ def test_unknown_node_that_is_named_is_asked_for_its_state_and_then_served() -> 
     assert E in me.answer("web")
     assert me.entry(E).source is Source.HEARD
     assert me.lease_s(E) == pytest.approx(TTL_S - INTERVAL_S / 2)
+
+
+def test_not_all_who_miss_a_named_nodes_state_ask_for_it_in_the_same_moment() -> None:
+    moments = []
+    for seed in range(8):
+        me = Told(seed=seed)
+        me.run(1.0)
+        said_at = me.now
+        me.hear(me.tell(me.r, [], members=(member(stranger(), 5.0),)))
+        me.run(0.6 * INTERVAL_S)
+        asked = [(at, e) for at, e in me.moments if isinstance(e, Send)]
+        moments += [at - said_at for at, e in asked if isinstance(e.message, AnnounceRequest)]
+    assert len(moments) == 8
+    assert max(moments) - min(moments) > 0.2 * INTERVAL_S
 
 
 def test_newer_version_that_is_named_is_asked_for() -> None:

@@ -246,6 +246,18 @@ def test_stale_lease_runs_on_once_a_relay_vouches_for_the_node_on_a_bus_in_sight
     assert me.freshness(A) is Freshness.FRESH
 
 
+def test_stale_lease_runs_on_at_the_next_digest_after_its_bus_was_lost() -> None:
+    me = Between(**{A: (ONE,)})
+    me.lose(ONE)
+    for _ in range(2):
+        me.run(INTERVAL_S)
+        me.hear(me.tell(me.s, [], shard=OTHERS, count=len(me.peers)), bus=TWO)
+    assert me.freshness(A) is Freshness.STALE
+    me.where[A] = (TWO,)
+    me.passes(1)
+    assert me.freshness(A) is Freshness.FRESH
+
+
 def test_lease_is_parked_with_what_relays_gave_it_before_the_bus_was_lost() -> None:
     me = Between(**{A: (ONE,)})
     me.hear(me.tell(me.s, me.ours(A)), bus=TWO)
@@ -291,6 +303,17 @@ def test_same_word_over_another_bus_is_a_word_of_that_bus_too() -> None:
     me.hear(said, bus=TWO)
     assert me.dropped() == []
     assert [me.our_shard.words[bus].at for bus in (ONE, TWO)] == pytest.approx([me.now] * 2)
+
+
+def test_stale_lease_runs_on_though_a_straggler_of_the_lost_bus_came_between() -> None:
+    me = Between(**{A: (ONE,)})
+    me.lose(ONE)
+    me.passes(4)
+    me.hear(me.tell(me.r, me.ours("me"), count=0, excepted=(excepted(me.me),)), bus=ONE)
+    assert me.freshness(A) is Freshness.STALE
+    me.where[A] = (TWO,)
+    me.passes(4)
+    assert me.freshness(A) is Freshness.FRESH
 
 
 def test_stale_lease_runs_on_at_the_first_digest_that_a_bus_in_sight_brings() -> None:
