@@ -39,6 +39,14 @@ async def relaying(fleet: FleetOfAgents) -> None:
     await eventually(wrong)
 
 
+async def settled(fleet: FleetOfAgents) -> None:
+    """Something runs on each host, all know of it, and all use relays."""
+    for node in fleet.nodes:
+        await fleet.register("web", node, listening=True)
+    await fleet.agree()
+    await relaying(fleet)
+
+
 async def relays_for(fleet: FleetOfAgents, shard: int) -> set[str]:
     found = {n: (await fleet.get(n, "/v1/status"))["relays"]["shards"] for n in running(fleet)}
     return {name for name, shards in found.items() if shard in shards}
@@ -54,10 +62,7 @@ async def test_relays_that_die_and_return_cost_nobody_but_themselves(
     rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
     async with FleetOfAgents(tmp_path, rabbitmq.url(), NODES, flags=RELAYED) as fleet:
-        for node in fleet.nodes:
-            await fleet.register("web", node, listening=True)
-        await fleet.agree()
-        await relaying(fleet)
+        await settled(fleet)
         relay = first_for("a")
 
         async def wrong() -> str:
@@ -82,10 +87,7 @@ async def test_a_relay_that_is_frozen_is_replaced_and_believed_again(
     rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
     async with FleetOfAgents(tmp_path, rabbitmq.url(), NODES, flags=RELAYED) as fleet:
-        for node in fleet.nodes:
-            await fleet.register("web", node, listening=True)
-        await fleet.agree()
-        await relaying(fleet)
+        await settled(fleet)
         relay = first_for("b")
         since = await fleet.mark()
         async with fleet.asking() as asked:
@@ -109,10 +111,7 @@ async def test_losing_the_broker_freezes_the_view_and_its_return_brings_relays_b
     broker: RabbitMQ, tmp_path: Path
 ) -> None:
     async with FleetOfAgents(tmp_path, broker.url(), NODES, flags=RELAYED) as fleet:
-        for node in fleet.nodes:
-            await fleet.register("web", node, listening=True)
-        await fleet.agree()
-        await relaying(fleet)
+        await settled(fleet)
         since = await fleet.mark()
         async with fleet.asking() as asked:
             await asked.underway()
